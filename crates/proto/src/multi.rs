@@ -1,0 +1,117 @@
+//! Framing of multi and multiRead: a header before each op, and an end marker; no count.
+
+use bytes::Bytes;
+
+use crate::jute::{Reader, Write as _};
+use crate::op::OpCode;
+use crate::reply;
+use crate::request::{Path, Write};
+use crate::stat::Stat;
+use crate::{DecodeError, ErrorCode};
+
+/// Appends a `MultiHeader`.
+pub fn encode_header(op: i32, done: bool, err: i32, out: &mut Vec<u8>) {
+    out.put_int(op);
+    out.put_boolean(done);
+    out.put_int(err);
+}
+
+/// Appends the end marker.
+pub fn encode_end(out: &mut Vec<u8>) {
+    encode_header(-1, true, -1, out);
+}
+
+/// The type of the next op, or `None` at the end marker.
+fn next_op(reader: &mut Reader<'_>) -> Result<Option<i32>, DecodeError> {
+    let op = reader.int()?;
+    let done = reader.boolean()?;
+    reader.int()?;
+    Ok((!done).then_some(op))
+}
+
+/// The ops of a multi: writes and checks only.
+pub(crate) fn decode_writes(reader: &mut Reader<'_>, frame: &Bytes) -> Result<Vec<Write>, DecodeError> {
+    let mut ops = Vec::new();
+    while let Some(value) = next_op(reader)? {
+        let unknown = DecodeError::Unknown { what: "op of a multi", value };
+        let op = OpCode::from_code(value).ok_or(unknown)?;
+        if op == OpCode::SetAcl {
+            return Err(unknown);
+        }
+        ops.push(Write::decode_sub(op, reader, frame).ok_or(unknown)??);
+    }
+    Ok(ops)
+}
+
+/// One op of a multiRead.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ReadOp<'a> {
+    /// `GetDataRequest`; its watch flag is ignored.
+    GetData {
+        /// Node asked for.
+        path: Path<'a>,
+    },
+    /// `GetChildrenRequest`; its watch flag is ignored.
+    GetChildren {
+        /// Node asked for.
+        path: Path<'a>,
+    },
+}
+
+impl<'a> ReadOp<'a> {
+    /// The ops of a multiRead.
+    pub(crate) fn decode_all(reader: &mut Reader<'a>) -> Result<Vec<Self>, DecodeError> {
+        let mut ops = Vec::new();
+        while let Some(value) = next_op(reader)? {
+            let path = reader.text()?;
+            reader.boolean()?;
+            ops.push(match OpCode::from_code(value) {
+                Some(OpCode::GetData) => Self::GetData { path },
+                Some(OpCode::GetChildren) => Self::GetChildren { path },
+                _ => return Err(DecodeError::Unknown { what: "op of a multiRead", value }),
+            });
+        }
+        Ok(ops)
+    }
+}
+
+/// Result of one op of a multi.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// create: the path.
+    Create(String),
+    /// All other creates: path and stat, under type 15.
+    Create2(String, Stat),
+    /// delete
+    Delete,
+    /// setData: the stat.
+    SetData(Stat),
+    /// check
+    Check,
+    /// Failed, or not tried because another op failed.
+    Error(ErrorCode),
+}
+
+impl Outcome {
+    /// Appends result header and body.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Create(path) => {
+                encode_header(OpCode::Create.code(), false, 0, out);
+                out.put_text(path);
+            }
+            Self::Create2(path, stat) => {
+                encode_header(OpCode::Create2.code(), false, 0, out);
+                out.put_text(path);
+                stat.encode(out);
+            }
+            Self::Delete => encode_header(OpCode::Delete.code(), false, 0, out),
+            Self::SetData(stat) => {
+                encode_header(OpCode::SetData.code(), false, 0, out);
+                stat.encode(out);
+            }
+            Self::Check => encode_header(OpCode::Check.code(), false, 0, out),
+            Self::Error(code) => reply::encode_multi_error(*code, out),
+        }
+    }
+}
