@@ -1,1 +1,42 @@
-fn main() {}
+//! `cargo xtask`: the commands a contributor needs beside cargo's own.
+
+use std::process::ExitCode;
+
+use xtask::{ci, tidy};
+
+const USAGE: &str = "\
+usage: cargo xtask <command>
+
+  ci               format, tidy, clippy, documentation, all tests; what a commit must pass
+  ci --quick       format, tidy, clippy, unit tests; for the minutes between two edits
+  tidy             the rules of style that a compiler does not check
+  interop [SUITE]  stock clients and a real ZooKeeper against our server; one suite, or all of them
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let root = ci::workspace_root();
+    let result = match arguments.as_slice() {
+        ["ci"] => ci::run(&root, ci::Depth::Full),
+        ["ci", "--quick"] => ci::run(&root, ci::Depth::Quick),
+        ["tidy"] => tidy::run(&root).map(|files| println!("tidy: {files} files, nothing to say")),
+        ["interop"] => ci::interop(&root, None),
+        ["interop", suite] => ci::interop(&root, Some(suite)),
+        [] | ["help" | "--help" | "-h"] => {
+            print!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
