@@ -1,0 +1,465 @@
+//! One client connection as a state machine: frames in, bytes out (ZooKeeper `NIOServerCnxn`,
+//! `ZooKeeperServer.processPacket`, `CommitProcessor`).
+//!
+//! Reads are answered at once from the tree that is handed in; writes go to the node, and while one is in flight the
+//! reads behind it wait, so that answers leave in the order of the requests. Auth and sasl overtake, as in ZooKeeper.
+//!
+//! Whoever drives this hands in everything that was delivered to the connection before it lets the machine read the
+//! tree, both under one guard: then an event always leaves before a reply that shows its effect (design rule 1).
+//!
+//! Not done here: sockets, the texts of four-letter words, deadlines of connections that never say hello.
+
+mod read;
+mod stats;
+
+use core::net::IpAddr;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gk_proto::connect::{ConnectRequest, ConnectResponse};
+use gk_proto::jute::Reader;
+use gk_proto::op::OpCode;
+use gk_proto::request::{AuthPacket, HEADER_LEN, Header};
+use gk_proto::{ConnId, ErrorCode, Instant, SessionId, Xid, reply, watch};
+use gk_tree::{Tree, Watches};
+
+use crate::auth::{AuthRules, Ids, ip_id};
+use crate::config::NodeConfig;
+use crate::message::{Connect, Delivery, Request};
+
+pub use stats::{ConnStats, Latency};
+
+/// What a connection reads: the tree under a guard, and the watch tables.
+pub trait World {
+    /// The shared tree. The guard is held for as long as this borrow lives.
+    fn tree(&self) -> &Tree;
+
+    /// The watch tables, locked after the tree.
+    fn watches<R>(&self, change: impl FnOnce(&mut Watches) -> R) -> R;
+}
+
+/// What happens to a connection.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// The socket brought bytes.
+    Bytes(&'a [u8]),
+    /// The node or a watch has something for the client.
+    Deliver(Delivery),
+    /// Go on with frames that were left for the next guard.
+    Continue,
+}
+
+/// What a connection wants done, besides sending what it put into `out`.
+#[derive(Debug)]
+pub enum Effect {
+    /// Hand a request to the node.
+    Request(Request),
+    /// Hand a handshake to the node.
+    Connect(Connect),
+    /// Answer a four-letter word as text and close.
+    Word {
+        /// The word.
+        word: [u8; 4],
+        /// The eight bytes behind `stmk`.
+        argument: Option<i64>,
+    },
+    /// The ids have changed: watches that fire from now on are checked against these.
+    Authenticated(Ids),
+    /// Send what is in `out`, then close.
+    Close,
+}
+
+/// Largest first frame: a ConnectRequest has 45 bytes; a password of another length may make it longer.
+const CONNECT_FRAME_MAX: usize = 4096;
+/// Requests waiting behind writes, and bytes of them, at which the connection is not read until some are answered.
+const HELD_MAX: usize = 1024;
+const HELD_BYTES_MAX: usize = 4 << 20;
+/// Frames answered, and bytes written, under one guard of the tree.
+const FRAMES_A_GUARD: usize = 128;
+const BYTES_A_GUARD: usize = 128 << 10;
+
+/// The words that are answered with text (`FourLetterCommands`), and the telnet interrupt, which only closes.
+const WORDS: [&[u8; 4]; 17] = [
+    b"conf", b"cons", b"crst", b"dirs", b"dump", b"envi", b"gtmk", b"hash", b"isro", b"mntr", b"ruok", b"srst",
+    b"srvr", b"stat", b"wchc", b"wchp", b"wchs",
+];
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// Nothing but a word or a ConnectRequest may come.
+    Fresh,
+    /// The node decides about the session; what follows waits.
+    Connecting,
+    /// Requests are served.
+    Open,
+    /// closeSession is on its way: whatever follows it is dropped.
+    Ending,
+    /// Nothing more is read or answered.
+    Closed,
+}
+
+/// A request whose answer must wait its turn.
+#[derive(Debug)]
+enum Held {
+    /// At the node.
+    Write { xid: Xid, op: OpCode, since: Instant },
+    /// Behind a write of this session; the whole frame body.
+    Behind(Box<[u8]>, Instant),
+}
+
+/// The machine of one connection.
+///
+/// - The front of `held` is a write at the node: a read never waits for nothing (`check_invariants`).
+/// - `partial` holds less than a frame, or what the phase, a guard's budget or a bound keeps from being served.
+#[derive(Debug)]
+pub struct Conn {
+    id: ConnId,
+    remote: IpAddr,
+    config: Arc<NodeConfig>,
+    rules: Arc<AuthRules>,
+    phase: Phase,
+    session: SessionId,
+    timeout_ms: i32,
+    /// Whether the ConnectRequest had the last field, which the response then has too.
+    speaks_read_only: bool,
+    ids: Ids,
+    held: VecDeque<Held>,
+    held_bytes: usize,
+    partial: Vec<u8>,
+    effects: VecDeque<Effect>,
+    stats: ConnStats,
+}
+
+impl Conn {
+    /// A connection that has just been accepted.
+    pub fn new(id: ConnId, remote: IpAddr, config: Arc<NodeConfig>, rules: Arc<AuthRules>) -> Self {
+        Self {
+            id,
+            remote,
+            config,
+            rules,
+            phase: Phase::Fresh,
+            session: SessionId::NONE,
+            timeout_ms: 0,
+            speaks_read_only: false,
+            ids: Arc::new([ip_id(remote)]),
+            held: VecDeque::new(),
+            held_bytes: 0,
+            partial: Vec::new(),
+            effects: VecDeque::new(),
+            stats: ConnStats::default(),
+        }
+    }
+
+    /// Takes one input and appends to `out` what is to be sent; the effects of the one before must have been drained.
+    pub fn handle(&mut self, now: Instant, input: Input<'_>, world: &impl World, out: &mut Vec<u8>) {
+        assert!(self.effects.is_empty(), "input while {} effects wait", self.effects.len());
+        match input {
+            Input::Bytes(bytes) if self.partial.is_empty() => {
+                let used = self.serve(now, bytes, world, out);
+                if self.is_reading() {
+                    self.partial.extend_from_slice(bytes.get(used..).unwrap_or_default());
+                }
+            }
+            Input::Bytes(bytes) => {
+                self.partial.extend_from_slice(bytes);
+                self.serve_partial(now, world, out);
+            }
+            Input::Continue => self.serve_partial(now, world, out),
+            Input::Deliver(delivery) => self.deliver(now, delivery, world, out),
+        }
+    }
+
+    /// The next thing to do, if any.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// Whether the socket should be read: false while too much waits, and once the connection ends.
+    pub fn wants_bytes(&self) -> bool {
+        matches!(self.phase, Phase::Fresh | Phase::Open) && self.has_room()
+    }
+
+    /// Whether whole frames wait that only the last guard's budget kept from being served.
+    pub fn has_backlog(&self) -> bool {
+        self.wants_bytes() && frame_at(&self.partial).is_some_and(|length| self.partial.len() >= 4 + length)
+    }
+
+    /// The session, once there is one.
+    pub fn session(&self) -> Option<SessionId> {
+        (self.session != SessionId::NONE).then_some(self.session)
+    }
+
+    /// Negotiated session timeout, milliseconds; 0 before the handshake is done.
+    pub fn timeout_ms(&self) -> i32 {
+        self.timeout_ms
+    }
+
+    /// Counters for the four-letter words.
+    pub fn stats(&self) -> &ConnStats {
+        &self.stats
+    }
+
+    /// Forgets the counters, for the `crst` word.
+    pub fn reset_stats(&mut self) {
+        self.stats.reset();
+    }
+
+    /// Requests of this connection that wait for the node or behind one that does.
+    pub fn queued(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Panics if the machine contradicts itself.
+    pub fn check_invariants(&self) {
+        let waits_for_write = !matches!(self.held.front(), Some(Held::Behind(..)));
+        assert!(waits_for_write, "{:?}: a read waits for nothing", self.id);
+    }
+
+    fn is_reading(&self) -> bool {
+        matches!(self.phase, Phase::Fresh | Phase::Connecting | Phase::Open)
+    }
+
+    fn has_room(&self) -> bool {
+        self.held.len() < HELD_MAX && self.held_bytes < HELD_BYTES_MAX
+    }
+
+    fn close(&mut self) {
+        if self.phase != Phase::Closed {
+            self.phase = Phase::Closed;
+            self.partial = Vec::new();
+            self.effects.push_back(Effect::Close);
+        }
+    }
+
+    fn serve_partial(&mut self, now: Instant, world: &impl World, out: &mut Vec<u8>) {
+        let mut bytes = std::mem::take(&mut self.partial);
+        let used = self.serve(now, &bytes, world, out);
+        if self.is_reading() && used < bytes.len() {
+            bytes.drain(..used);
+            self.partial = bytes;
+        }
+    }
+
+    /// Serves whole frames at the start of `bytes` until one is cut, the phase or a bound says stop, or the guard has
+    /// been held long enough; how many bytes were used.
+    fn serve(&mut self, now: Instant, bytes: &[u8], world: &impl World, out: &mut Vec<u8>) -> usize {
+        let (mut at, mut frames, limit) = (0, 0, out.len() + BYTES_A_GUARD);
+        while self.wants_bytes() && frames < FRAMES_A_GUARD && out.len() < limit {
+            let rest = bytes.get(at..).unwrap_or_default();
+            let Some(length) = frame_at(rest) else {
+                if rest.len() >= 4 {
+                    self.word_or_close(rest);
+                }
+                break;
+            };
+            let max = if self.phase == Phase::Fresh {
+                CONNECT_FRAME_MAX.min(self.config.frame_max)
+            } else {
+                self.config.frame_max
+            };
+            if length > max {
+                self.word_or_close(rest);
+                break;
+            }
+            let Some(body) = rest.get(4..4 + length) else { break };
+            at += 4 + length;
+            frames += 1;
+            if self.phase == Phase::Fresh { self.connect(body, world) } else { self.frame(now, body, world, out) }
+        }
+        at
+    }
+
+    /// A first length that no frame may have: a four-letter word if no handshake has been, else the end.
+    fn word_or_close(&mut self, bytes: &[u8]) {
+        let word: Option<[u8; 4]> = bytes.first_chunk().copied();
+        let argument = bytes.get(4..12).and_then(|bytes| bytes.try_into().ok()).map(i64::from_be_bytes);
+        match word {
+            Some(word) if self.phase == Phase::Fresh && &word == b"stmk" => {
+                if argument.is_some() {
+                    self.phase = Phase::Ending;
+                    self.effects.push_back(Effect::Word { word, argument });
+                }
+            }
+            Some(word) if self.phase == Phase::Fresh && WORDS.contains(&&word) => {
+                self.phase = Phase::Ending;
+                self.effects.push_back(Effect::Word { word, argument: None });
+            }
+            _ => self.close(),
+        }
+    }
+
+    fn connect(&mut self, body: &[u8], world: &impl World) {
+        let Ok(request) = ConnectRequest::decode(body) else { return self.close() };
+        self.stats.received += 1;
+        // A client that has seen what this server has not must find another one.
+        if request.last_zxid_seen > world.tree().last_zxid().wire() {
+            return self.close();
+        }
+        self.speaks_read_only = request.read_only.is_some();
+        self.phase = Phase::Connecting;
+        self.effects.push_back(Effect::Connect(Connect {
+            conn: self.id,
+            session: request.session,
+            password: request.password,
+            timeout_ms: self.config.negotiate(request.timeout_ms),
+        }));
+    }
+
+    fn frame(&mut self, now: Instant, body: &[u8], world: &impl World, out: &mut Vec<u8>) {
+        self.stats.received += 1;
+        let Ok(header) = Header::decode(&mut Reader::new(body)) else { return self.close() };
+        let op = OpCode::from_code(header.op);
+        let payload = body.get(HEADER_LEN..).unwrap_or_default();
+        match op {
+            Some(OpCode::Auth) => return self.authenticate(header.xid, payload, out),
+            Some(OpCode::Sasl) => return self.sasl(header.xid, out),
+            _ => {}
+        }
+        if self.rules.must_authenticate(&self.ids) {
+            self.bare(header.xid, 0, ErrorCode::SessionClosedRequireAuth, out);
+            return self.close();
+        }
+        match op {
+            Some(op) if op.is_write() => self.write(now, header.xid, op, payload),
+            _ if !self.held.is_empty() => {
+                self.held_bytes += body.len();
+                self.held.push_back(Held::Behind(body.into(), now));
+            }
+            _ => self.answer(now, now, header, payload, world, out),
+        }
+    }
+
+    fn write(&mut self, now: Instant, xid: Xid, op: OpCode, payload: &[u8]) {
+        self.held.push_back(Held::Write { xid, op, since: now });
+        self.held_bytes += payload.len();
+        if op == OpCode::CloseSession {
+            self.phase = Phase::Ending;
+        }
+        self.effects.push_back(Effect::Request(Request {
+            conn: self.id,
+            session: self.session,
+            xid,
+            op,
+            body: Bytes::copy_from_slice(payload),
+            ids: self.ids.clone(),
+        }));
+    }
+
+    /// Answers what needs no agreement: reads, pings, and what nobody may ask.
+    fn answer(
+        &mut self,
+        now: Instant,
+        since: Instant,
+        h: Header,
+        payload: &[u8],
+        world: &impl World,
+        out: &mut Vec<u8>,
+    ) {
+        let served = match OpCode::from_code(h.op) {
+            Some(OpCode::Ping) => {
+                self.bare(Xid::PING, world.tree().last_zxid().wire(), ErrorCode::Ok, out);
+                true
+            }
+            Some(op) => self.read(h.xid, op, payload, world, out),
+            None => false,
+        };
+        if !served {
+            self.bare(h.xid, -1, ErrorCode::Unimplemented, out);
+            return self.close();
+        }
+        self.stats.answered(h.op, h.xid, world.tree().last_zxid(), since, now);
+    }
+
+    fn deliver(&mut self, now: Instant, delivery: Delivery, world: &impl World, out: &mut Vec<u8>) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        match delivery {
+            Delivery::Event { zxid, kind, path } => {
+                watch::encode_event(zxid.wire(), kind, &path, out);
+                self.stats.sent += 1;
+            }
+            Delivery::Reply { xid, zxid, result } => {
+                let Some(Held::Write { xid: asked, op, since }) = self.held.pop_front() else {
+                    panic!("{:?}: a reply to {xid:?} while no write is in flight", self.id);
+                };
+                assert_eq!(asked, xid, "{:?}: replies come in the order of the requests", self.id);
+                reply::encode_write(xid, zxid.wire(), &result, out);
+                self.stats.sent += 1;
+                self.stats.answered(op.code(), xid, zxid, since, now);
+                self.release(now, world, out);
+                self.serve_partial(now, world, out);
+            }
+            Delivery::Connected { session, password, timeout_ms } => {
+                self.phase = Phase::Open;
+                self.session = session;
+                self.timeout_ms = timeout_ms;
+                self.stats.established = now;
+                let read_only = self.speaks_read_only.then_some(false);
+                let response = ConnectResponse { timeout_ms, session, password, read_only };
+                reply::frame(out, |out| response.encode(out));
+                self.stats.sent += 1;
+                self.serve_partial(now, world, out);
+            }
+            Delivery::Refused => {
+                let response = ConnectResponse::refused(self.speaks_read_only.then_some(false));
+                reply::frame(out, |out| response.encode(out));
+                self.close();
+            }
+            Delivery::Close => self.close(),
+        }
+    }
+
+    /// Answers the reads that waited for the write that was just answered.
+    fn release(&mut self, now: Instant, world: &impl World, out: &mut Vec<u8>) {
+        while matches!(self.held.front(), Some(Held::Behind(..))) {
+            let Some(Held::Behind(body, since)) = self.held.pop_front() else { break };
+            self.held_bytes -= body.len().min(self.held_bytes);
+            let Ok(header) = Header::decode(&mut Reader::new(&body)) else { break };
+            self.answer(now, since, header, body.get(HEADER_LEN..).unwrap_or_default(), world, out);
+        }
+        if self.held.is_empty() {
+            self.held_bytes = 0;
+        }
+    }
+
+    fn authenticate(&mut self, xid: Xid, payload: &[u8], out: &mut Vec<u8>) {
+        let Ok(packet) = AuthPacket::decode(payload) else { return self.close() };
+        let scheme = packet.scheme.as_deref().unwrap_or_default();
+        let Some(earned) = self.rules.authenticate(scheme, self.remote, packet.auth) else {
+            self.bare(xid, 0, ErrorCode::AuthFailed, out);
+            return self.close();
+        };
+        let mut ids = self.ids.to_vec();
+        for id in earned {
+            if !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
+        self.ids = ids.into();
+        self.effects.push_back(Effect::Authenticated(self.ids.clone()));
+        self.bare(xid, 0, ErrorCode::Ok, out);
+    }
+
+    /// A server without SASL answers a null token, which clients take as "not supported".
+    fn sasl(&mut self, xid: Xid, out: &mut Vec<u8>) {
+        reply::frame(out, |out| {
+            reply::encode_header(xid, 0, ErrorCode::Ok, out);
+            gk_proto::jute::Write::put_buffer(out, None);
+        });
+        self.stats.sent += 1;
+    }
+
+    fn bare(&mut self, xid: Xid, zxid: i64, code: ErrorCode, out: &mut Vec<u8>) {
+        reply::encode_bare(xid, zxid, code, out);
+        self.stats.sent += 1;
+    }
+}
+
+/// The length of the frame that begins here, if four bytes are there and it is not negative.
+fn frame_at(bytes: &[u8]) -> Option<usize> {
+    let length = i32::from_be_bytes(*bytes.first_chunk()?);
+    usize::try_from(length).ok()
+}

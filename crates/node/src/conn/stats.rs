@@ -1,0 +1,65 @@
+//! What a connection counts, for `cons`, `stat` and `mntr`.
+
+use gk_proto::{Instant, Xid, Zxid};
+
+/// Time from request to reply, whole milliseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Latency {
+    /// Replies measured.
+    pub count: u64,
+    /// Sum.
+    pub sum_ms: u64,
+    /// Smallest; 0 before the first.
+    pub min_ms: u64,
+    /// Largest.
+    pub max_ms: u64,
+}
+
+impl Latency {
+    /// Adds one.
+    pub fn add(&mut self, ms: u64) {
+        self.min_ms = if self.count == 0 { ms } else { self.min_ms.min(ms) };
+        self.max_ms = self.max_ms.max(ms);
+        self.count += 1;
+        self.sum_ms += ms;
+    }
+}
+
+/// Counters of one connection.
+#[derive(Clone, Debug, Default)]
+pub struct ConnStats {
+    /// Frames received.
+    pub received: u64,
+    /// Frames sent, notifications included.
+    pub sent: u64,
+    /// Type of the last request answered.
+    pub last_op: Option<i32>,
+    /// Its xid.
+    pub last_xid: Xid,
+    /// Zxid in its reply.
+    pub last_zxid: Zxid,
+    /// When it was answered.
+    pub last_reply: Instant,
+    /// How long it took, milliseconds.
+    pub last_latency_ms: u64,
+    /// All of them.
+    pub latency: Latency,
+    /// When the session was established on this connection.
+    pub established: Instant,
+}
+
+impl ConnStats {
+    /// Notes a reply.
+    pub(super) fn answered(&mut self, op: i32, xid: Xid, zxid: Zxid, since: Instant, now: Instant) {
+        self.last_op = Some(op);
+        self.last_xid = xid;
+        self.last_zxid = zxid;
+        self.last_reply = now;
+        self.last_latency_ms = now.since(since).0;
+        self.latency.add(self.last_latency_ms);
+    }
+
+    pub(super) fn reset(&mut self) {
+        *self = Self { established: self.established, ..Self::default() };
+    }
+}

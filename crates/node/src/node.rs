@@ -1,0 +1,552 @@
+//! One server's state machine over agreement: sessions, checks, the order of replies (ZooKeeper `ZooKeeperServer`,
+//! `PrepRequestProcessor`, `FinalRequestProcessor`).
+//!
+//! A write becomes a txn (checked, encoded once, proposed), is durable, is committed, is applied, and then its reply
+//! leaves. What needs no txn (sync, a request that cannot be decoded) waits in the same queue for all before it.
+//!
+//! Not done here: reads (a connection reads the shared tree itself), watches (fired by whoever applies), roles of an
+//! ensemble.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gk_proto::op::OpCode;
+use gk_proto::reply::Body;
+use gk_proto::request::Write;
+use gk_proto::txn::{self, LoggedTxn, Txn, TxnHeader};
+use gk_proto::{ConnId, ErrorCode, Instant, Millis, SessionId, WallTime, Xid, Zxid};
+use gk_tree::{Outcome, ReapCursor, Tree};
+use gk_zab::Zab;
+
+use crate::answer::{Answer, Waiting};
+use crate::auth::{AuthRules, Ids};
+use crate::config::{NodeConfig, Now};
+use crate::message::{Connect, Delivery, Effect, Input, Request};
+use crate::outstanding::Outstanding;
+use crate::password::Passwords;
+use crate::prepare::Prepare;
+use crate::sessions::Sessions;
+
+/// Sessions with more ephemerals than this are closed by a txn without a list, which takes effect at once by marking
+/// the owner dead and is swept afterwards (design rule 6).
+const CLOSE_LIST_MAX: usize = 4096;
+
+/// Txns applied under one write guard, at most; and bytes of data in them. Keeps readers from waiting.
+const APPLY_BATCH_MAX: usize = 64;
+const APPLY_BATCH_BYTES_MAX: usize = 64 << 10;
+
+/// Nodes looked at in one search for what to reap, and the least pause before the next one goes on.
+const REAP_LOOKS: usize = 1000;
+const REAP_PAUSE: Millis = Millis(10);
+
+/// The node of a standalone server.
+///
+/// - Every proposed txn has exactly one entry in `waiting` that takes an outcome, in zxid order (`check_invariants`).
+/// - `applied <= zab.committed()`: nothing is applied that is not durable.
+#[derive(Debug)]
+pub struct Node {
+    config: NodeConfig,
+    rules: Arc<AuthRules>,
+    passwords: Passwords,
+    zab: Zab,
+    sessions: Sessions,
+    outstanding: Outstanding,
+    /// Txns proposed and not yet handed out to be applied.
+    proposed: VecDeque<LoggedTxn>,
+    waiting: VecDeque<Waiting>,
+    applied: Zxid,
+    /// Until this txn is applied no request is prepared: it changes more than the table of changes can say.
+    barrier: Option<Zxid>,
+    held: VecDeque<Request>,
+    disk_full: bool,
+    effects: VecDeque<Effect>,
+    next_tick: Instant,
+    last_tick: Instant,
+    next_reap: Instant,
+    reap: ReapCursor,
+    scratch: Vec<u8>,
+}
+
+impl Node {
+    /// A standalone node over a recovered tree. Every session of the tree gets a full timeout.
+    pub fn standalone(config: NodeConfig, rules: Arc<AuthRules>, passwords: Passwords, tree: &Tree, now: Now) -> Self {
+        let mut sessions = Sessions::new(config.tick, config.server_id, now.wall);
+        for (id, timeout_ms) in tree.sessions() {
+            sessions.insert(id, timeout_ms, None, false, now.instant);
+        }
+        let digest = tree.digest();
+        Self {
+            next_tick: now.instant + half(config.tick),
+            last_tick: now.instant,
+            next_reap: now.instant + config.reap_interval,
+            zab: Zab::standalone(tree.last_zxid()),
+            applied: tree.last_zxid(),
+            outstanding: Outstanding::new(digest),
+            config,
+            rules,
+            passwords,
+            sessions,
+            proposed: VecDeque::new(),
+            waiting: VecDeque::new(),
+            barrier: None,
+            held: VecDeque::new(),
+            disk_full: false,
+            effects: VecDeque::new(),
+            reap: ReapCursor::default(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Takes one input; the effects of the one before must have been drained.
+    pub fn handle(&mut self, now: Now, input: Input, tree: &Tree) {
+        assert!(self.effects.is_empty(), "input while {} effects wait", self.effects.len());
+        match input {
+            Input::Requests(requests) => {
+                for request in requests {
+                    self.request(now, request, tree);
+                }
+            }
+            Input::Connect(connect) => self.connect(now, connect),
+            Input::Touched(heard) => {
+                for (session, at) in heard {
+                    self.sessions.touch(session, at);
+                }
+            }
+            Input::Disconnected { conn, session } => self.disconnected(conn, session),
+            Input::Durable { upto } => {
+                self.zab.handle(gk_zab::Input::Durable { upto });
+                self.drain_zab();
+            }
+            Input::Applied { upto, outcomes } => self.applied(now, upto, outcomes, tree),
+            Input::DiskFull(full) => self.disk_full = full,
+        }
+    }
+
+    /// Does what is due: expires sessions at half ticks, reaps containers and TTL nodes.
+    pub fn handle_timeout(&mut self, now: Now, tree: &Tree) {
+        assert!(self.effects.is_empty(), "timeout while {} effects wait", self.effects.len());
+        if now.instant >= self.next_tick {
+            let gap = now.instant.since(self.last_tick);
+            self.last_tick = now.instant;
+            self.next_tick = now.instant + half(self.config.tick);
+            // After a pause of our own, clients may have been speaking to a server that did not listen: the next
+            // tick sees what they said meanwhile (design rule 5).
+            if gap.0 <= self.config.tick.0 {
+                for session in self.sessions.expire(now.instant) {
+                    self.close_session(now, session, None, tree);
+                }
+            } else {
+                self.postpone_expiry(now.instant);
+            }
+        }
+        if now.instant >= self.next_reap {
+            self.reap(now, tree);
+        }
+        self.resume_digest(tree);
+    }
+
+    /// When [`Self::handle_timeout`] must be called next.
+    pub fn poll_timeout(&self) -> Instant {
+        self.next_tick.min(self.next_reap)
+    }
+
+    /// The next thing to do, if any.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// The last txn applied, as far as the node was told.
+    pub fn last_applied(&self) -> Zxid {
+        self.applied
+    }
+
+    /// Requests accepted and not yet answered.
+    pub fn outstanding_requests(&self) -> usize {
+        self.waiting.len() + self.held.len()
+    }
+
+    /// The sessions, for the four-letter words.
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// Panics if the machine contradicts itself.
+    pub fn check_invariants(&self) {
+        self.zab.check_invariants();
+        self.outstanding.check_invariants();
+        self.sessions.check_invariants();
+        assert!(self.applied <= self.zab.committed(), "applied {:?} before it was committed", self.applied);
+        let takers = self.waiting.iter().filter(|waiting| waiting.takes_outcome).count();
+        let unapplied = self.zab.proposed().0 - self.applied.0;
+        assert_eq!(u64::try_from(takers), Ok(unapplied), "one waiting entry a txn");
+        assert!(self.waiting.iter().is_sorted_by_key(|waiting| waiting.zxid), "replies leave in zxid order");
+    }
+
+    fn connect(&mut self, now: Now, connect: Connect) {
+        let Connect { conn, session, password, timeout_ms } = connect;
+        if session == SessionId::NONE {
+            self.create_session(now, conn, timeout_ms);
+            return;
+        }
+        let known = self.sessions.get(session).is_some_and(|known| !known.closing);
+        // The password comes first: a stranger must not be able to cut the owner off (hazards, row 89).
+        if !known || !self.passwords.is_right(session, &password) {
+            self.deliver(conn, Delivery::Refused);
+            return;
+        }
+        let before = self.sessions.get_mut(session).and_then(|known| {
+            known.timeout_ms = timeout_ms;
+            known.owner.replace(conn)
+        });
+        self.sessions.touch(session, now.instant);
+        if let Some(before) = before
+            && before != conn
+        {
+            self.deliver(before, Delivery::Close);
+        }
+        self.connected(conn, session, timeout_ms);
+    }
+
+    fn connected(&mut self, conn: ConnId, session: SessionId, timeout_ms: i32) {
+        let password = self.passwords.of(session);
+        self.deliver(conn, Delivery::Connected { session, password, timeout_ms });
+    }
+
+    fn create_session(&mut self, now: Now, conn: ConnId, timeout_ms: i32) {
+        if self.disk_full && !self.config.local_sessions {
+            self.deliver(conn, Delivery::Close);
+            return;
+        }
+        let session = self.sessions.fresh_id();
+        let local = self.config.local_sessions;
+        self.sessions.insert(session, timeout_ms, Some(conn), local, now.instant);
+        if local {
+            self.connected(conn, session, timeout_ms);
+            return;
+        }
+        let digest = self.outstanding.digest();
+        let answer = Answer::Connected { conn, session, timeout_ms };
+        self.propose(now.wall, session, Xid(0), Txn::CreateSession { timeout_ms }, digest, answer);
+    }
+
+    fn disconnected(&mut self, conn: ConnId, session: SessionId) {
+        if let Some(known) = self.sessions.get_mut(session)
+            && known.owner == Some(conn)
+        {
+            known.owner = None;
+        }
+    }
+
+    fn request(&mut self, now: Now, request: Request, tree: &Tree) {
+        if self.barrier.is_some() || !self.held.is_empty() {
+            self.held.push_back(request);
+            return;
+        }
+        match self.sessions.get(request.session) {
+            None => return self.answer_now(&request, Err(ErrorCode::SessionExpired)),
+            Some(known) if known.owner != Some(request.conn) => return self.deliver(request.conn, Delivery::Close),
+            Some(known) if known.closing => return self.answer_now(&request, Err(ErrorCode::SessionExpired)),
+            Some(_) => {}
+        }
+        let Some(Ok(write)) = Write::decode(request.op, &request.body) else {
+            return self.answer_now(&request, Err(ErrorCode::MarshallingError));
+        };
+        match write {
+            Write::Sync { path } => self.answer_now(&request, Ok(Body::Sync(path))),
+            Write::CloseSession => self.close_session(now, request.session, Some(&request), tree),
+            Write::Reconfig if !self.config.reconfig_enabled => self.refuse(now, &request, ErrorCode::ReconfigDisabled),
+            Write::Reconfig => self.refuse(now, &request, ErrorCode::Unimplemented),
+            _ if self.disk_full => self.answer_now(&request, Err(ErrorCode::SystemError)),
+            Write::Create(_)
+            | Write::Delete { .. }
+            | Write::SetData { .. }
+            | Write::SetAcl { .. }
+            | Write::Check { .. }
+            | Write::Multi(_) => self.write(now, &request, &write, tree),
+        }
+    }
+
+    fn write(&mut self, now: Now, request: &Request, write: &Write, tree: &Tree) {
+        if makes_ephemeral(write)
+            && let Err(code) = self.upgrade_local(now, request.session)
+        {
+            return self.refuse(now, request, code);
+        }
+        let mark = self.outstanding.mark();
+        let mut prepare = Prepare {
+            tree,
+            outstanding: &mut self.outstanding,
+            config: &self.config,
+            rules: &self.rules,
+            session: request.session,
+            ids: &request.ids,
+            zxid: self.zab.next_zxid(),
+            time: now.wall,
+        };
+        match prepare.write(write) {
+            Err(code) => self.refuse(now, request, code),
+            Ok((txn, shape)) => {
+                let header = self.header(now.wall, request.session, request.xid);
+                let digest = self.outstanding.digest();
+                self.scratch.clear();
+                txn::encode(&header, &txn, digest, &mut self.scratch);
+                if self.scratch.len() > self.config.record_max {
+                    self.outstanding.roll_back(&mark);
+                    return self.answer_now(request, Err(ErrorCode::MarshallingError));
+                }
+                let answer = Answer::Write { conn: request.conn, xid: request.xid, shape };
+                self.propose_encoded(LoggedTxn { header, txn, digest }, answer);
+            }
+        }
+    }
+
+    /// A refused request takes a zxid and is logged as an error, without a digest.
+    fn refuse(&mut self, now: Now, request: &Request, code: ErrorCode) {
+        let answer = Answer::Refused { conn: request.conn, xid: request.xid, code };
+        self.propose(now.wall, request.session, request.xid, Txn::Error { code: code.code() }, None, answer);
+    }
+
+    /// Makes a local session global ahead of its first ephemeral.
+    fn upgrade_local(&mut self, now: Now, session: SessionId) -> Result<(), ErrorCode> {
+        let Some(known) = self.sessions.get_mut(session) else { return Err(ErrorCode::SessionExpired) };
+        if !known.local {
+            return Ok(());
+        }
+        if !self.config.local_sessions_upgrade {
+            return Err(ErrorCode::EphemeralOnLocalSession);
+        }
+        known.local = false;
+        let timeout_ms = known.timeout_ms;
+        let digest = self.outstanding.digest();
+        self.propose(now.wall, session, Xid(0), Txn::CreateSession { timeout_ms }, digest, Answer::Nobody);
+        Ok(())
+    }
+
+    /// Ends a session, by its client's request or because it expired.
+    fn close_session(&mut self, now: Now, session: SessionId, request: Option<&Request>, tree: &Tree) {
+        let Some(known) = self.sessions.get_mut(session) else { return };
+        known.closing = true;
+        let (owner, local) = (known.owner, known.local);
+        let xid = request.map_or(Xid(0), |request| request.xid);
+        let answer = match request {
+            Some(request) => Answer::Closed { conn: Some(request.conn), session, reply: Some(xid) },
+            None => Answer::Closed { conn: owner, session, reply: None },
+        };
+        if local {
+            self.waiting.push_back(Waiting { zxid: self.zab.proposed(), takes_outcome: false, answer });
+            return self.flush_answers();
+        }
+        let mut paths = self.outstanding.ephemerals(tree, session);
+        let listed = self.config.close_session_lists && paths.len() <= CLOSE_LIST_MAX;
+        if paths.len() > CLOSE_LIST_MAX {
+            self.barrier = Some(self.zab.next_zxid());
+            self.outstanding.set_digest(None);
+        } else {
+            let ids: Ids = Arc::new([]);
+            Prepare {
+                tree,
+                outstanding: &mut self.outstanding,
+                config: &self.config,
+                rules: &self.rules,
+                session,
+                ids: &ids,
+                zxid: self.zab.next_zxid(),
+                time: now.wall,
+            }
+            .close_session(&paths);
+        }
+        // A record without a list cannot carry a digest: its reader would take one for the other.
+        let digest = self.outstanding.digest().filter(|_| listed);
+        let paths = listed.then(|| std::mem::take(&mut paths));
+        self.propose(now.wall, session, xid, Txn::CloseSession { paths }, digest, answer);
+    }
+
+    fn header(&self, wall: WallTime, session: SessionId, cxid: Xid) -> TxnHeader {
+        TxnHeader { session, cxid, zxid: self.zab.next_zxid(), time: wall }
+    }
+
+    fn propose(&mut self, wall: WallTime, session: SessionId, xid: Xid, txn: Txn, digest: Option<u64>, answer: Answer) {
+        let header = self.header(wall, session, xid);
+        self.scratch.clear();
+        txn::encode(&header, &txn, digest, &mut self.scratch);
+        assert!(self.scratch.len() <= self.config.record_max, "record of {} bytes", self.scratch.len());
+        self.propose_encoded(LoggedTxn { header, txn, digest }, answer);
+    }
+
+    fn propose_encoded(&mut self, logged: LoggedTxn, answer: Answer) {
+        let zxid = logged.header.zxid;
+        let payload = Bytes::copy_from_slice(&self.scratch);
+        self.proposed.push_back(logged);
+        self.waiting.push_back(Waiting { zxid, takes_outcome: true, answer });
+        self.zab.handle(gk_zab::Input::Propose { zxid, payload });
+        self.drain_zab();
+    }
+
+    fn drain_zab(&mut self) {
+        while let Some(effect) = self.zab.poll_effect() {
+            match effect {
+                gk_zab::Effect::Append { zxid, payload } => self.effects.push_back(Effect::Append { zxid, payload }),
+                gk_zab::Effect::Commit { upto } => self.commit(upto),
+            }
+        }
+    }
+
+    /// Hands committed txns out in batches small enough that no reader waits long.
+    fn commit(&mut self, upto: Zxid) {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while self.proposed.front().is_some_and(|logged| logged.header.zxid <= upto) {
+            let Some(logged) = self.proposed.pop_front() else { break };
+            bytes += data_len(&logged.txn);
+            batch.push(logged);
+            if batch.len() >= APPLY_BATCH_MAX || bytes >= APPLY_BATCH_BYTES_MAX {
+                self.effects.push_back(Effect::Apply(std::mem::take(&mut batch)));
+                bytes = 0;
+            }
+        }
+        if !batch.is_empty() {
+            self.effects.push_back(Effect::Apply(batch));
+        }
+    }
+
+    fn applied(&mut self, now: Now, upto: Zxid, outcomes: Vec<Outcome>, tree: &Tree) {
+        assert!(upto > self.applied && upto <= self.zab.committed(), "applied {upto:?} after {:?}", self.applied);
+        let mut outcomes = outcomes.into_iter();
+        while self.waiting.front().is_some_and(|waiting| waiting.zxid <= upto) {
+            let Some(waiting) = self.waiting.pop_front() else { break };
+            let outcome = if waiting.takes_outcome { outcomes.next() } else { None };
+            self.applied = waiting.zxid;
+            self.answer(waiting, outcome);
+        }
+        assert!(outcomes.next().is_none(), "more outcomes than txns");
+        self.applied = upto;
+        self.outstanding.applied(upto);
+        if self.barrier.is_some_and(|barrier| barrier <= upto) {
+            self.barrier = None;
+            let held = std::mem::take(&mut self.held);
+            for request in held {
+                self.request(now, request, tree);
+            }
+        }
+    }
+
+    fn answer(&mut self, waiting: Waiting, outcome: Option<Outcome>) {
+        let zxid = waiting.zxid;
+        match waiting.answer {
+            Answer::Nobody => {}
+            Answer::Write { conn, xid, shape } => {
+                let result = shape.body(outcome.expect("INVARIANT: a write's entry takes the outcome of its txn"));
+                self.deliver(conn, Delivery::Reply { xid, zxid, result });
+            }
+            Answer::Refused { conn, xid, code } => self.deliver(conn, Delivery::Reply { xid, zxid, result: Err(code) }),
+            Answer::Now { conn, xid, result } => self.deliver(conn, Delivery::Reply { xid, zxid, result }),
+            Answer::Connected { conn, session, timeout_ms } => self.connected(conn, session, timeout_ms),
+            Answer::Closed { conn, session, reply } => {
+                self.sessions.remove(session);
+                let Some(conn) = conn else { return };
+                if let Some(xid) = reply {
+                    self.deliver(conn, Delivery::Reply { xid, zxid, result: Ok(Body::None) });
+                }
+                self.deliver(conn, Delivery::Close);
+            }
+        }
+    }
+
+    /// Answers what needs no txn, after everything that was accepted before it.
+    fn answer_now(&mut self, request: &Request, result: Result<Body, ErrorCode>) {
+        let answer = Answer::Now { conn: request.conn, xid: request.xid, result };
+        self.waiting.push_back(Waiting { zxid: self.zab.proposed(), takes_outcome: false, answer });
+        self.flush_answers();
+    }
+
+    fn flush_answers(&mut self) {
+        while self.waiting.front().is_some_and(|waiting| !waiting.takes_outcome && waiting.zxid <= self.applied) {
+            let Some(waiting) = self.waiting.pop_front() else { break };
+            self.answer(waiting, None);
+        }
+    }
+
+    /// Gives every session that would expire now one more half tick.
+    fn postpone_expiry(&mut self, now: Instant) {
+        for session in self.sessions.expire(now) {
+            self.sessions.grant(session, now + half(self.config.tick));
+        }
+    }
+
+    /// Looks at some container and TTL nodes, and goes on soon if there are more, at the configured rate.
+    fn reap(&mut self, now: Now, tree: &Tree) {
+        let mut paths = Vec::new();
+        let never_used_ms = self.config.reap_never_used_ms;
+        let more = tree.reap_candidates(now.wall, never_used_ms, &mut self.reap, REAP_LOOKS, &mut paths);
+        let pause =
+            60_000 * u64::try_from(paths.len()).unwrap_or(u64::MAX) / u64::from(self.config.reap_per_minute.max(1));
+        let pause = if more { Millis(pause.max(REAP_PAUSE.0)) } else { self.config.reap_interval };
+        self.next_reap = now.instant + pause;
+        for path in paths {
+            let mut prepare = Prepare {
+                tree,
+                outstanding: &mut self.outstanding,
+                config: &self.config,
+                rules: &self.rules,
+                session: SessionId::NONE,
+                ids: &Ids::from([]),
+                zxid: self.zab.next_zxid(),
+                time: now.wall,
+            };
+            if let Ok(txn) = prepare.delete_container(&path) {
+                let digest = self.outstanding.digest();
+                self.propose(now.wall, SessionId::NONE, Xid(0), txn, digest, Answer::Nobody);
+            }
+        }
+    }
+
+    /// After a sweep the digest of the tree is known again, once nothing is under way.
+    fn resume_digest(&mut self, tree: &Tree) {
+        let idle = self.applied == self.zab.proposed() && self.outstanding.is_empty();
+        if self.outstanding.digest().is_none() && idle {
+            self.outstanding.set_digest(tree.digest());
+        }
+    }
+
+    fn deliver(&mut self, conn: ConnId, delivery: Delivery) {
+        self.effects.push_back(Effect::Deliver(conn, delivery));
+    }
+}
+
+fn half(tick: Millis) -> Millis {
+    Millis((tick.0 / 2).max(1))
+}
+
+fn makes_ephemeral(write: &Write) -> bool {
+    match write {
+        Write::Create(create) => {
+            let plain = matches!(create.op, OpCode::Create | OpCode::Create2);
+            plain && create.mode().is_some_and(gk_proto::op::CreateMode::is_ephemeral)
+        }
+        Write::Multi(ops) => ops.iter().any(makes_ephemeral),
+        Write::Delete { .. }
+        | Write::SetData { .. }
+        | Write::SetAcl { .. }
+        | Write::Check { .. }
+        | Write::Sync { .. }
+        | Write::Reconfig
+        | Write::CloseSession => false,
+    }
+}
+
+fn data_len(txn: &Txn) -> usize {
+    match txn {
+        Txn::Create { data, .. } | Txn::SetData { data, .. } | Txn::Reconfig { data, .. } => {
+            data.as_ref().map_or(0, Bytes::len)
+        }
+        // An op costs about as much time as copying a kilobyte.
+        Txn::Multi(txns) => txns.iter().map(|txn| 1024 + data_len(txn)).sum(),
+        Txn::CloseSession { paths } => paths.as_ref().map_or(0, |paths| paths.len() * 1024),
+        Txn::Delete { .. }
+        | Txn::DeleteContainer { .. }
+        | Txn::SetAcl { .. }
+        | Txn::Check { .. }
+        | Txn::CreateSession { .. }
+        | Txn::Error { .. } => 0,
+    }
+}
