@@ -102,6 +102,8 @@ class Writer:
 
 
 class Reader:
+    """Reads what a server may send, strictly: a null vector, or a boolean other than 0 and 1, is an error."""
+
     def __init__(self, data, at=0):
         self.data, self.at = data, at
 
@@ -116,7 +118,10 @@ class Reader:
         return len(self.data) - self.at
 
     def bool(self):
-        return self.take(1) != b"\0"
+        v = self.take(1)[0]
+        if v > 1:
+            raise ValueError("boolean of value %d" % v)
+        return v == 1
 
     def int(self):
         return struct.unpack(">i", self.take(4))[0]
@@ -126,7 +131,15 @@ class Reader:
 
     def buffer(self):
         n = self.int()
-        return None if n < 0 else self.take(n)
+        if n < -1:
+            raise ValueError("buffer of length %d" % n)
+        return None if n == -1 else self.take(n)
+
+    def count(self):
+        n = self.int()
+        if n < 0:
+            raise ValueError("vector of %d elements" % n)
+        return n
 
     def string(self):
         raw = self.buffer()
@@ -134,10 +147,10 @@ class Reader:
         return None if raw is None else raw.decode("utf-8", "surrogatepass")
 
     def strings(self):
-        return [self.string() for _ in range(max(0, self.int()))]
+        return [self.string() for _ in range(self.count())]
 
     def acl(self):
-        return tuple((self.int(), self.string(), self.string()) for _ in range(max(0, self.int())))
+        return tuple((self.int(), self.string(), self.string()) for _ in range(self.count()))
 
     def stat(self):
         return Stat(*STAT.unpack(self.take(STAT.size)))
@@ -274,7 +287,7 @@ DECODERS = {
     MULTI: lambda r: decode_multi(r.data),
     GET_EPHEMERALS: lambda r: r.strings(),
     GET_ALL_CHILDREN_NUMBER: lambda r: r.int(),
-    WHO_AM_I: lambda r: [(r.string(), r.string()) for _ in range(r.int())],
+    WHO_AM_I: lambda r: [(r.string(), r.string()) for _ in range(r.count())],
 }
 
 
