@@ -5,6 +5,7 @@ Everything is strict except the end of a log, where ZooKeeper's own rules say wh
 """
 
 import collections
+import contextlib
 import gzip
 import struct
 import zlib
@@ -50,6 +51,7 @@ BODIES = {
     2: lambda r: r.string(),
     20: lambda r: r.string(),
     SET_DATA: lambda r: (r.string(), r.buffer(), r.int()),
+    16: lambda r: (r.string(), r.buffer(), r.int()),
     7: lambda r: (r.string(), r.acl(), r.int()),
     MULTI: _skip_multi,
     -10: lambda r: r.int(),
@@ -112,6 +114,31 @@ def last_digest(data):
     return None
 
 
+def created_owners(txn_type, body):
+    """{path: owner as stored} of the containers and TTL nodes that a txn creates."""
+    r = Reader(body)
+    if txn_type == CREATE_CONTAINER:
+        return {r.string(): CONTAINER_OWNER}
+    if txn_type == CREATE_TTL:
+        path, _, _, _, ttl_ms = r.string(), r.buffer(), r.acl(), r.int(), r.long()
+        return {path: TTL_OWNER + ttl_ms}
+    if txn_type == MULTI:
+        parts = [(r.int(), r.buffer()) for _ in range(r.count())]
+        return {path: owner for part in parts for path, owner in created_owners(*part).items()}
+    return {}
+
+
+def special_owners(data):
+    """Owners of all containers and TTL nodes that the files of a directory know of, deleted ones included."""
+    owners = {}
+    for _, path in files(data, "snapshot"):
+        with contextlib.suppress(ValueError):  # one that is being written
+            owners.update((path, node.owner) for path, node in read_snapshot(path).nodes.items() if node.owner < 0)
+    for txn in read_txns(data):
+        owners.update(created_owners(txn.type, txn.body))
+    return owners
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # Snapshot
 
@@ -164,6 +191,14 @@ def node_digest(path, data, czxid, mzxid, pzxid, ctime, mtime, version, cversion
         return 0
     crc = zlib.crc32(data or b"", zlib.crc32(b"" if path == "/" else path.encode()))
     return zlib.crc32(struct.pack(">qqqqqiiiq", czxid, mzxid, pzxid, ctime, mtime, version, cversion, aversion, owner), crc)
+
+
+def digest_of_snapshot(snapshot):
+    """Digest of the nodes in a snapshot; means something only if nobody wrote while it was taken."""
+    total = 0
+    for path, n in snapshot.nodes.items():
+        total += node_digest(path, n.data, n.czxid, n.mzxid, n.pzxid, n.ctime, n.mtime, n.version, n.cversion, n.aversion, n.owner)
+    return total & (1 << 64) - 1
 
 
 def digest_of_reads(tree, owners):

@@ -143,8 +143,10 @@ class Reader:
 
     def string(self):
         raw = self.buffer()
+        if raw is None:
+            return None
         # Java writes characters above U+FFFF as two surrogates of three bytes each.
-        return None if raw is None else raw.decode("utf-8", "surrogatepass")
+        return raw.decode("utf-8", "surrogatepass").encode("utf-16", "surrogatepass").decode("utf-16")
 
     def strings(self):
         return [self.string() for _ in range(self.count())]
@@ -238,6 +240,15 @@ def auth(scheme, data):
 
 CLOSE = Op(CLOSE_SESSION, b"")
 PING_OP = Op(PING, b"")
+
+
+def session_password(session_id):
+    """The password that ZooKeeper's servers compute from a session id: four outputs of Java's Random."""
+    state, out = (session_id ^ 0xB3415C00 ^ 0x5DEECE66D) & (1 << 48) - 1, b""
+    for _ in range(4):
+        state = (state * 0x5DEECE66D + 0xB) & (1 << 48) - 1
+        out += struct.pack("<I", state >> 16)
+    return out
 
 
 def connect_request(timeout_ms, session_id=0, password=b"\0" * 16, last_zxid_seen=0, read_only=False):
