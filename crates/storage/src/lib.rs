@@ -1,1 +1,25 @@
+//! ZooKeeper's files, written and read byte for byte, and kept so that a crash loses nothing that was acknowledged.
+//!
+//! Knows nothing of sessions, agreement, clients or threads. It blocks: its callers are threads that may.
+//!
+//! Read in this order:
+//! - [`disk`]: what is asked of a file system; [`RealDisk`]
+//! - [`error`]: what can be wrong, and what the operator can do
+//! - [`name`]: which file is what
+//! - [`marks`]: how far a log is proven durable, beside the log
+//! - [`log`]: append, commit, roll: [`Log`]
+//!
+//! What lies where, byte by byte, and what each crash leaves: `docs/durability.md`. The format is storage that Apache
+//! ZooKeeper 3.5 to 3.10 reads and writes (`FileTxnLog`, `FileSnap`, `FileTxnSnapLog`).
 
+mod disk;
+mod error;
+mod name;
+mod marks;
+mod log;
+
+pub use disk::{Disk, DiskFile, RealDisk};
+pub use error::{Damage, StorageError};
+pub use log::{CommitReport, Log, LogSize, Space};
+pub use marks::MarksSync;
+pub use name::Compression;

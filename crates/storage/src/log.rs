@@ -1,0 +1,445 @@
+//! Writing the transaction log (ZooKeeper `FileTxnLog`, `FilePadding`).
+//!
+//! Txns are gathered in a buffer; a commit is one write and one fdatasync for all of them. A new file appears under
+//! its name only when its header and first txns are durable in it. Space is reserved ahead, in ZooKeeper's steps, so
+//! that a full disk is met before a txn is written and not in the middle of one.
+//!
+//! Not done here: reading ([`crate::replay`]), and measuring how long a sync takes (the caller has the clock).
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use gk_proto::Zxid;
+
+use crate::disk::{Disk, DiskFile};
+use crate::error::StorageError;
+use crate::marks::{Mark, MarksSync, MarksWriter};
+use crate::name;
+
+/// The log that is being written.
+///
+/// Invariants:
+/// - Zxids of appended txns ascend (asserted in `append`).
+/// - `durable` is the last txn whose bytes, and whose file's name, were synced (test `crash_points`).
+/// - After any failed write or sync nothing is written again (`poisoned`; test
+///   `failed_sync_poisons_the_log_for_ever`).
+/// - Nothing is written beyond what is reserved, unless preallocation is off (asserted in `write_batch`).
+#[derive(Debug)]
+pub struct Log {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    own_dir: PathBuf,
+    options: LogOptions,
+    current: Option<Current>,
+    /// A reserved file that has no name yet; used by the next new log.
+    spare: Option<Spare>,
+    roll_wanted: bool,
+    buffer: Vec<u8>,
+    /// The txns of the buffer, by where they end in it; the buffer is written in runs of whole txns.
+    ends: Vec<(usize, Zxid)>,
+    durable: Zxid,
+    since_snapshot: LogSize,
+    poisoned: bool,
+    marks_sync: MarksSync,
+}
+
+/// How a log is written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogOptions {
+    pub(crate) prealloc_bytes: u64,
+    pub(crate) force_sync: bool,
+    pub(crate) payload_max: usize,
+}
+
+/// An amount of log: txns, and bytes of their records without padding.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LogSize {
+    /// Number of txns.
+    pub txns: u64,
+    /// Bytes of records.
+    pub bytes: u64,
+}
+
+/// What one commit did.
+#[derive(Debug)]
+pub struct CommitReport {
+    /// Every txn up to this one is durable (or, with `forceSync=no`, handed to the operating system).
+    pub durable: Zxid,
+    /// What was written.
+    pub written: LogSize,
+    /// How many times the log was synced: once, or more often for a very large batch.
+    pub syncs: u32,
+    /// Whether a new file was begun.
+    pub new_file: bool,
+    /// Marks could not be written: the log goes on without them until it rolls. Reported once a file.
+    pub marks_failed: Option<StorageError>,
+}
+
+/// Whether the disk has room for more txns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Space {
+    /// As much as usual is reserved.
+    Ample,
+    /// The reserve could not be renewed. What was accepted fits into what is left; accept no more.
+    Short {
+        /// Reserved bytes that are left.
+        left: u64,
+    },
+}
+
+#[derive(Debug)]
+struct Current {
+    file: Arc<dyn DiskFile>,
+    path: PathBuf,
+    /// End of the last durable record.
+    end: u64,
+    /// Length that is reserved.
+    reserved: u64,
+    /// Over all bytes up to `end`.
+    crc: crc32fast::Hasher,
+    marks: Option<MarksWriter>,
+}
+
+#[derive(Debug)]
+struct Spare {
+    file: Arc<dyn DiskFile>,
+    path: PathBuf,
+    reserved: u64,
+}
+
+impl Log {
+    /// Continues after `durable`. The first commit begins a new file: an old log is never appended to.
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        options: LogOptions,
+        durable: Zxid,
+        since_snapshot: LogSize,
+    ) -> Self {
+        Self {
+            disk,
+            own_dir: dir.join(name::OWN_DIR),
+            dir,
+            options,
+            current: None,
+            spare: None,
+            roll_wanted: false,
+            buffer: Vec::new(),
+            ends: Vec::new(),
+            durable,
+            since_snapshot,
+            poisoned: false,
+            marks_sync: MarksSync::default(),
+        }
+    }
+
+    /// Adds a txn to the buffer. The payload is header, record and digest as in a PROPOSAL; the caller has refused
+    /// what is longer than the configured maximum. Nothing is durable before [`Self::commit`].
+    pub fn append(&mut self, zxid: Zxid, payload: &[u8]) {
+        let last = self.ends.last().map_or(self.durable, |&(_, zxid)| zxid);
+        assert!(zxid > last, "txn {zxid:?} appended after {last:?}");
+        let max = self.options.payload_max;
+        assert!(!payload.is_empty() && payload.len() <= max, "a payload of {} bytes, maximum {max}", payload.len());
+        encode_record(payload, &mut self.buffer);
+        self.ends.push((self.buffer.len(), zxid));
+    }
+
+    /// Makes all appended txns durable: one write, one fdatasync.
+    ///
+    /// [`StorageError::NoSpace`] leaves what is not yet durable in the buffer, to be tried again; any other error is
+    /// final.
+    pub fn commit(&mut self) -> Result<CommitReport, StorageError> {
+        if self.poisoned {
+            return Err(StorageError::Poisoned);
+        }
+        let mut report = CommitReport {
+            durable: self.durable,
+            written: LogSize::default(),
+            syncs: 0,
+            new_file: false,
+            marks_failed: None,
+        };
+        while !self.ends.is_empty() {
+            match self.write_batch(&mut report) {
+                Ok(()) => {}
+                Err(error) => {
+                    self.poisoned = !matches!(error, StorageError::NoSpace { .. });
+                    return Err(error);
+                }
+            }
+        }
+        report.durable = self.durable;
+        Ok(report)
+    }
+
+    /// Ends the current file; the next txn begins a new one. Whatever was appended must have been committed.
+    pub fn roll(&mut self) {
+        assert!(self.ends.is_empty(), "rolled with {} txns uncommitted", self.ends.len());
+        self.roll_wanted = self.current.is_some();
+    }
+
+    /// Renews the reserve when it runs low. To be called at start and after commits, off the path of replies; while it
+    /// says [`Space::Short`], no further txn may be accepted.
+    pub fn ensure_space(&mut self) -> Result<Space, StorageError> {
+        let step = self.options.prealloc_bytes;
+        if step == 0 || self.poisoned {
+            return Ok(Space::Ample);
+        }
+        let Some(current) = &mut self.current else {
+            return self.ensure_spare();
+        };
+        let left = current.reserved - current.end;
+        if left >= step / 4 {
+            return Ok(Space::Ample);
+        }
+        match current.reserve(current.reserved.saturating_add(step)) {
+            Ok(()) => Ok(Space::Ample),
+            Err(StorageError::NoSpace { .. }) => Ok(Space::Short { left }),
+            Err(error) => {
+                self.poisoned = true;
+                Err(error)
+            }
+        }
+    }
+
+    /// The last durable txn.
+    pub fn durable(&self) -> Zxid {
+        self.durable
+    }
+
+    /// How much has become durable since the last snapshot began.
+    pub fn since_snapshot(&self) -> LogSize {
+        self.since_snapshot
+    }
+
+    /// Notes that a snapshot begins with the txn that is durable now.
+    pub fn snapshot_began(&mut self) {
+        self.since_snapshot = LogSize::default();
+    }
+
+    /// The handle by which another thread makes the marks durable.
+    pub fn marks_sync(&self) -> MarksSync {
+        self.marks_sync.clone()
+    }
+
+    /// Ends the log in good order: what was appended is committed and the marks are synced, so that the next start
+    /// has nothing to doubt and nothing to copy.
+    pub fn close(mut self) -> Result<(), StorageError> {
+        self.commit()?;
+        if let Some(spare) = self.spare.take() {
+            self.disk.remove(&spare.path).map_err(StorageError::io("remove", &spare.path))?;
+        }
+        match self.current.as_ref().and_then(|current| current.marks.as_ref()) {
+            Some(marks) => marks.sync(),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes and syncs as many of the appended txns as one batch may hold.
+    fn write_batch(&mut self, report: &mut CommitReport) -> Result<(), StorageError> {
+        let count = self.ends.iter().take_while(|&&(end, _)| end <= BATCH_MAX).count().max(1);
+        let (len, last) = self.ends[count - 1];
+        if self.current.is_none() || self.roll_wanted {
+            match self.begin_file(len) {
+                Ok(marks_failed) => {
+                    report.new_file = true;
+                    report.syncs += 1;
+                    report.marks_failed = marks_failed;
+                    self.written(report, count, len, last);
+                    return Ok(());
+                }
+                // Without room for a new file the old one goes on, as far as its reserve reaches.
+                Err(StorageError::NoSpace { .. }) if self.current.is_some() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let current = self.current.as_mut().expect("INVARIANT: begin_file returned an error or made one");
+        let (batch, _) = self.buffer.split_at(len);
+        let end = current.end + len as u64;
+        if self.options.prealloc_bytes > 0 {
+            current.reserve(padded_size(end, current.reserved, self.options.prealloc_bytes))?;
+            assert!(end <= current.reserved, "batch ends at {end} beyond the reserve {}", current.reserved);
+        }
+        current.file.write_at(batch, current.end).map_err(StorageError::io("write", &current.path))?;
+        if self.options.force_sync {
+            // Row L3: from here on the batch survives a power failure.
+            current.file.sync_data().map_err(StorageError::io("sync", &current.path))?;
+        }
+        report.syncs += 1;
+        report.marks_failed = current.advance(batch, last).err().or(report.marks_failed.take());
+        self.marks_sync.touch();
+        self.written(report, count, len, last);
+        Ok(())
+    }
+
+    fn written(&mut self, report: &mut CommitReport, count: usize, len: usize, last: Zxid) {
+        let size = LogSize { txns: count as u64, bytes: len as u64 };
+        for total in [&mut report.written, &mut self.since_snapshot] {
+            total.txns += size.txns;
+            total.bytes += size.bytes;
+        }
+        self.durable = last;
+        if count == self.ends.len() {
+            self.buffer.clear();
+            self.buffer.shrink_to(BATCH_MAX);
+            self.ends.clear();
+        } else {
+            self.buffer.drain(..len);
+            self.ends.drain(..count);
+            for (end, _) in &mut self.ends {
+                *end -= len;
+            }
+        }
+    }
+
+    /// Begins a new file with the first `len` bytes of the buffer. On success they are durable; without space
+    /// nothing has changed. Returns the error that keeps it from having marks.
+    fn begin_file(&mut self, len: usize) -> Result<Option<StorageError>, StorageError> {
+        let (first, last) = (self.first_zxid(), self.ends.iter().rfind(|&&(end, _)| end == len));
+        let last = last.expect("INVARIANT: the caller took len from this list").1;
+        let step = self.options.prealloc_bytes;
+        let end = HEADER_BYTES.len() as u64 + len as u64;
+        let spare = match self.spare.take() {
+            Some(spare) => spare,
+            None => self.make_spare()?,
+        };
+        if step > 0
+            && let Err(error) = reserve(&*spare.file, &spare.path, spare.reserved, padded_size(end, spare.reserved, step))
+        {
+            self.disk.remove(&spare.path).map_err(StorageError::io("remove", &spare.path))?;
+            return Err(error);
+        }
+        if let Some(marks) = self.current.as_ref().and_then(|current| current.marks.as_ref()) {
+            // Row L6: a rolled log is proven to its end. A failure only leaves it unproven.
+            let _ = marks.sync();
+        }
+        let (batch, _) = self.buffer.split_at(len);
+        let write = StorageError::io("write", &spare.path);
+        spare.file.write_at(&[HEADER_BYTES, batch].concat(), 0).map_err(write)?;
+        // Row L1: the marks exist before the log does, so that a log of ours is never taken for somebody else's.
+        let marks = MarksWriter::create(&*self.disk, &self.own_dir, first, self.options.force_sync);
+        if self.options.force_sync {
+            // Row L1: header and first batch are durable before the file has its name.
+            spare.file.sync_all().map_err(StorageError::io("sync", &spare.path))?;
+        }
+        let path = self.dir.join(name::log_name(first));
+        self.disk.rename(&spare.path, &path).map_err(StorageError::io("rename", &path))?;
+        if self.options.force_sync {
+            // Row L2: the name is durable; only now is the batch.
+            self.disk.sync_dir(&self.dir).map_err(StorageError::io("sync", &self.dir))?;
+        }
+        let reserved = spare.file.len().map_err(StorageError::io("look at", &path))?;
+        let (marks, mut failed) = match marks {
+            Ok(marks) => (Some(marks), None),
+            Err(error) => (None, Some(error)),
+        };
+        self.marks_sync.follow(marks.as_ref());
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(HEADER_BYTES);
+        let mut current = Current { file: spare.file, path, end: HEADER_BYTES.len() as u64, reserved, crc, marks };
+        failed = current.advance(batch, last).err().or(failed);
+        self.current = Some(current);
+        self.roll_wanted = false;
+        self.marks_sync.touch();
+        Ok(failed)
+    }
+
+    fn first_zxid(&self) -> Zxid {
+        self.ends.first().expect("INVARIANT: a file is begun only for a txn").1
+    }
+
+    fn ensure_spare(&mut self) -> Result<Space, StorageError> {
+        if self.spare.is_some() {
+            return Ok(Space::Ample);
+        }
+        let spare = self.make_spare()?;
+        let wanted = padded_size(HEADER_BYTES.len() as u64, HEADER_BYTES.len() as u64, self.options.prealloc_bytes);
+        match reserve(&*spare.file, &spare.path, 0, wanted) {
+            Ok(()) => {
+                self.spare = Some(Spare { reserved: wanted, ..spare });
+                Ok(Space::Ample)
+            }
+            Err(StorageError::NoSpace { .. }) => {
+                self.disk.remove(&spare.path).map_err(StorageError::io("remove", &spare.path))?;
+                Ok(Space::Short { left: 0 })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn make_spare(&self) -> Result<Spare, StorageError> {
+        let path = self.own_dir.join(SPARE);
+        let file = self.disk.create(&path).map_err(StorageError::io("create", &path))?;
+        Ok(Spare { file, path, reserved: 0 })
+    }
+}
+
+impl Current {
+    /// Takes note of a batch that is durable; the error is that of its mark.
+    fn advance(&mut self, batch: &[u8], last: Zxid) -> Result<(), StorageError> {
+        self.end += batch.len() as u64;
+        self.crc.update(batch);
+        let Some(marks) = &mut self.marks else { return Ok(()) };
+        let mark = Mark { end: self.end, zxid: last, crc: self.crc.clone().finalize() };
+        let result = marks.push(mark);
+        if result.is_err() {
+            self.marks = None;
+        }
+        result
+    }
+
+    fn reserve(&mut self, wanted: u64) -> Result<(), StorageError> {
+        reserve(&*self.file, &self.path, self.reserved, wanted)?;
+        self.reserved = self.reserved.max(wanted);
+        Ok(())
+    }
+}
+
+/// Appends one record: Adler-32 of the payload, its length, the payload, `B`.
+pub(crate) fn encode_record(payload: &[u8], out: &mut Vec<u8>) {
+    let length = i32::try_from(payload.len()).expect("INVARIANT: payloads are bounded by jute.maxbuffer, an int");
+    out.reserve(payload.len() + RECORD_OVERHEAD);
+    out.extend_from_slice(&u64::from(simd_adler32::adler32(&payload)).to_be_bytes());
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(payload);
+    out.push(END_MARK);
+}
+
+/// The size that a log of `size` bytes is padded to so that `end` fits with 4 KiB to spare (`FilePadding`). Unlike
+/// ZooKeeper, which looks at where the last flush ended, we look at where this write will end.
+fn padded_size(end: u64, size: u64, step: u64) -> u64 {
+    let size = size.max(HEADER_BYTES.len() as u64);
+    if end.saturating_add(4096) < size {
+        size
+    } else if end > size {
+        (end + step) / step * step
+    } else {
+        size + step
+    }
+}
+
+fn reserve(file: &dyn DiskFile, path: &std::path::Path, reserved: u64, wanted: u64) -> Result<(), StorageError> {
+    if wanted <= reserved {
+        return Ok(());
+    }
+    match file.allocate(reserved, wanted - reserved) {
+        Ok(()) => Ok(()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+            Err(StorageError::NoSpace { path: path.to_owned(), wanted })
+        }
+        Err(source) => Err(StorageError::Io { action: "extend", path: path.to_owned(), source }),
+    }
+}
+
+/// `FileHeader` of a log: magic "ZKLG", version 2, database id 0.
+pub(crate) const HEADER_BYTES: &[u8; 16] = b"ZKLG\0\0\0\x02\0\0\0\0\0\0\0\0";
+/// Bytes of a record around its payload.
+pub(crate) const RECORD_OVERHEAD: usize = 13;
+/// The last byte of each record.
+pub(crate) const END_MARK: u8 = b'B';
+/// Most bytes that are written before a sync, unless a single txn is larger. What a crash may tear is bounded by it,
+/// and so is what recovery may take for torn.
+pub(crate) const BATCH_MAX: usize = 1 << 20;
+/// Name of the reserved file without a zxid yet.
+pub(crate) const SPARE: &str = "next.log";
