@@ -305,7 +305,8 @@ impl Log {
             None => self.make_spare()?,
         };
         if step > 0
-            && let Err(error) = reserve(&*spare.file, &spare.path, spare.reserved, padded_size(end, spare.reserved, step))
+            && let Err(error) =
+                reserve(&*spare.file, &spare.path, spare.reserved, padded_size(end, spare.reserved, step))
         {
             self.disk.remove(&spare.path).map_err(StorageError::io("remove", &spare.path))?;
             return Err(error);

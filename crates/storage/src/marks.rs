@@ -52,7 +52,8 @@ impl Marks {
         let (head, entries) = bytes.split_first_chunk::<HEADER>()?;
         let synced = [true, false].into_iter().find(|&synced| header(first, synced) == *head)?;
         let seed = seed(head);
-        let mut marks: Vec<Mark> = entries.as_chunks::<ENTRY>().0.iter().filter_map(|entry| decode(entry, seed)).collect();
+        let mut marks: Vec<Mark> =
+            entries.as_chunks::<ENTRY>().0.iter().filter_map(|entry| decode(entry, seed)).collect();
         marks.sort_unstable_by_key(|mark| mark.end);
         Some(Self { synced, marks })
     }
