@@ -8,13 +8,14 @@
 //! - [`name`]: which file is what
 //! - [`marks`]: how far a log is proven durable, beside the log
 //! - [`log`]: append, commit, roll: [`Log`]
-//! - [`snapshot`]: taking and purging snapshots
-//! - [`store`]: [`open`]
+//! - [`snapshot`]: taking and purging snapshots: [`SnapshotStore`], [`SnapshotWriter`]
+//! - [`scan`]: one log file, record by record
+//! - [`replay`]: all of them, and what in them may be believed
+//! - [`repair`]: what must change on disk before it counts
+//! - [`store`]: [`open`] a directory, get [`Opened`]
 //!
 //! What lies where, byte by byte, and what each crash leaves: `docs/durability.md`. The format is storage that Apache
 //! ZooKeeper 3.5 to 3.10 reads and writes (`FileTxnLog`, `FileSnap`, `FileTxnSnapLog`).
-
-#![expect(clippy::todo, reason = "signatures first, bodies in the next commit")]
 
 mod disk;
 mod error;
@@ -22,6 +23,9 @@ mod name;
 mod marks;
 mod log;
 mod snapshot;
+mod scan;
+mod replay;
+mod repair;
 mod store;
 
 pub use disk::{Disk, DiskFile, RealDisk};

@@ -25,7 +25,6 @@ use crate::name;
 /// - After any failed write or sync nothing is written again (`poisoned`; test
 ///   `failed_sync_poisons_the_log_for_ever`).
 /// - Nothing is written beyond what is reserved, unless preallocation is off (asserted in `write_batch`).
-#[derive(Debug)]
 pub struct Log {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
@@ -42,7 +41,12 @@ pub struct Log {
     since_snapshot: LogSize,
     poisoned: bool,
     marks_sync: MarksSync,
+    /// Held while the log is open.
+    _locks: Locks,
 }
+
+/// Guards of the directories' locks.
+pub(crate) type Locks = Vec<Box<dyn Send + Sync>>;
 
 /// How a log is written.
 #[derive(Clone, Copy, Debug)]
@@ -116,6 +120,7 @@ impl Log {
         options: LogOptions,
         durable: Zxid,
         since_snapshot: LogSize,
+        locks: Locks,
     ) -> Self {
         Self {
             disk,
@@ -131,6 +136,7 @@ impl Log {
             since_snapshot,
             poisoned: false,
             marks_sync: MarksSync::default(),
+            _locks: locks,
         }
     }
 

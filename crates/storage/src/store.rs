@@ -1,16 +1,20 @@
 //! Opening a data directory: locks, directories, recovery, and what the server gets from it.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gk_proto::Zxid;
-use gk_tree::{Tree, TreeOptions};
+use gk_tree::{Tree, TreeBuilder, TreeOptions, ViewCursor, ViewStatus};
 
 use crate::disk::Disk;
-use crate::error::StorageError;
-use crate::log::{Log, LogSize};
-use crate::name::Compression;
-use crate::snapshot::SnapshotStore;
+use crate::error::{Damage, StorageError};
+use crate::log::{self, Locks, Log, LogOptions, LogSize};
+use crate::marks::Marks;
+use crate::name::{self, Compression};
+use crate::repair::{self, Repair};
+use crate::replay::{self, DigestCheck, LogFile, NoChanges, Replay, ReplayOptions};
+use crate::snapshot::{self, ReadError, Sections, SnapshotStore};
 
 /// Where the files are and how they are treated.
 #[derive(Clone, Debug)]
@@ -80,8 +84,325 @@ pub struct RecoveryReport {
     pub warnings: Vec<String>,
 }
 
+impl RecoveryReport {
+    pub(crate) fn compare_digest(&mut self, zxid: Zxid, expected: u64, found: u64) {
+        self.digests_checked += 1;
+        if found != expected {
+            self.digest_mismatch_count += 1;
+            if self.digest_mismatches.len() < MISMATCHES_SHOWN {
+                self.digest_mismatches.push(zxid);
+            }
+        }
+    }
+}
+
 /// Opens a data directory, recovering what is in it. Reads first, and changes files only once it is certain that
 /// nothing is lost (or the loss accepted); each change can be cut off anywhere and is done again at the next start.
-pub fn open(_disk: Arc<dyn Disk>, _options: &StoreOptions) -> Result<Opened, StorageError> {
-    todo!()
+pub fn open(disk: Arc<dyn Disk>, options: &StoreOptions) -> Result<Opened, StorageError> {
+    let dirs = Dirs::new(options);
+    let locks = dirs.prepare(&*disk, options)?;
+    let snapshots = SnapshotStore::new(disk.clone(), dirs.snap.clone(), dirs.log.clone(), options.compression);
+    let opening = Opening { disk: &*disk, dirs: &dirs, snapshots: &snapshots, options };
+    let mut report = RecoveryReport::default();
+    let (mut tree, repairs) = opening.recover(&mut report)?;
+
+    // All is known; from here on files change.
+    repair::run(&*disk, &repairs, options.force_sync)?;
+    dirs.remove_leftovers(&*disk)?;
+    report.orphans = tree.drop_orphans(&mut NoChanges);
+    while tree.sweep(SWEEP) {}
+    report.last_zxid = tree.last_zxid();
+    if report.snapshot.is_none() {
+        write_first_snapshot(&snapshots, &mut tree)?;
+    }
+    dirs.remove_marker(&*disk)?;
+    let how = LogOptions {
+        prealloc_bytes: options.prealloc_bytes,
+        force_sync: options.force_sync,
+        payload_max: options.payload_max,
+    };
+    let log = Log::new(disk, dirs.log, how, report.last_zxid, report.replayed, locks);
+    Ok(Opened { tree, log, snapshots, report })
 }
+
+/// What recovery reads.
+struct Opening<'a> {
+    disk: &'a dyn Disk,
+    dirs: &'a Dirs,
+    snapshots: &'a SnapshotStore,
+    options: &'a StoreOptions,
+}
+
+impl Opening<'_> {
+    /// The tree, and what must change on disk before it counts. Changes nothing.
+    fn recover(&self, report: &mut RecoveryReport) -> Result<(Tree, Vec<Repair>), StorageError> {
+        let loaded = self.load_snapshot(report)?;
+        let base = loaded.as_ref().map_or(Zxid::ZERO, |(tree, _)| tree.last_zxid());
+        let logs = replay::find_logs(self.disk, &self.dirs.log, base)?;
+        if loaded.is_none() {
+            report.fresh = self.check_empty(&logs)?;
+        }
+        let start = DigestCheck { from: Some(Zxid::ZERO), target: None };
+        let (mut tree, digests) = loaded.unwrap_or_else(|| (Tree::new(self.options.tree), start));
+        let judging = ReplayOptions {
+            accept_loss: self.options.accept_loss,
+            force_sync: self.options.force_sync,
+            payload_max: self.options.payload_max,
+        };
+        let mut replay = Replay::new(self.disk, self.dirs.log.clone(), judging, &mut tree, digests, report);
+        replay.run(&logs)?;
+        let mut repairs = std::mem::take(&mut replay.repairs);
+        repairs.extend(self.check_witnesses(&logs, tree.last_zxid(), report)?);
+        Ok((tree, repairs))
+    }
+
+    /// The newest snapshot that can be read whole, as a tree, and which digests it lets us compare.
+    fn load_snapshot(&self, report: &mut RecoveryReport) -> Result<Option<(Tree, DigestCheck)>, StorageError> {
+        let mut newest_damaged = None;
+        for (zxid, name) in self.snapshots.candidates()?.into_iter().take(SNAPSHOTS_TRIED) {
+            let path = self.dirs.snap.join(&name);
+            if self.snapshots.complete_len(&path)?.is_none() {
+                report.warnings.push(format!("{} is not complete and is passed over", path.display()));
+                continue;
+            }
+            match build(self.disk, &path, zxid, self.options) {
+                Ok((tree, sections, unknown_acls)) => {
+                    self.snapshots.note_sound(&name);
+                    report.unknown_acls = unknown_acls;
+                    let digests = what_to_compare(&tree, sections.digest, report);
+                    report.snapshot = Some(name);
+                    return Ok(Some((tree, digests)));
+                }
+                Err(ReadError::Disk(error)) => return Err(error),
+                Err(ReadError::Damaged(damage)) => {
+                    report.warnings.push(format!("{} is damaged and passed over: {damage}", path.display()));
+                    newest_damaged.get_or_insert((name, damage));
+                }
+            }
+        }
+        match newest_damaged {
+            None => Ok(None),
+            Some((newest, damage)) => {
+                Err(StorageError::NoSoundSnapshot { dir: self.dirs.snap.clone(), newest, damage })
+            }
+        }
+    }
+
+    /// Whether a directory without a loadable snapshot is a new one; an error if it should have had one.
+    fn check_empty(&self, logs: &[LogFile]) -> Result<bool, StorageError> {
+        let (snap_dir, log_dir) = (self.dirs.snap.clone(), self.dirs.log.clone());
+        if logs.iter().any(LogFile::is_evidence) {
+            let trusted = self.options.trust_empty;
+            return if trusted { Ok(false) } else { Err(StorageError::NoSnapshot { snap_dir, log_dir }) };
+        }
+        if let Some((_, newest)) = self.snapshots.candidates()?.into_iter().find(|&(zxid, _)| zxid > Zxid::ZERO) {
+            return Err(StorageError::NoSoundSnapshot { dir: snap_dir, newest, damage: Damage::Cut });
+        }
+        if !self.options.db_autocreate && !self.dirs.marker_exists(self.disk)? {
+            return Err(StorageError::EmptyUntrusted { dir: snap_dir, marker: self.dirs.marker.clone() });
+        }
+        Ok(true)
+    }
+
+    /// Looks for files that prove that there was more: marks of a log that is gone, a newer snapshot that cannot be
+    /// read.
+    fn check_witnesses(
+        &self,
+        logs: &[LogFile],
+        end: Zxid,
+        report: &mut RecoveryReport,
+    ) -> Result<Vec<Repair>, StorageError> {
+        let (own, mut repairs, mut witnesses) = (&self.dirs.log_own, Vec::new(), Vec::new());
+        for name in self.disk.list(own).map_err(StorageError::io("list", own))? {
+            let Some(zxid) = name::marks_zxid(&name) else { continue };
+            let log = self.dirs.log.join(name::log_name(zxid));
+            if self.disk.exists(&log).map_err(StorageError::io("look for", &log))? {
+                continue;
+            }
+            let path = own.join(name);
+            let watermark = Marks::read(self.disk, own, zxid)?.and_then(|marks| marks.watermark());
+            match watermark.filter(|mark| mark.zxid > end) {
+                // Somebody without marks went on in another direction; then these say nothing.
+                Some(_) if logs.iter().any(|log| log.zxid >= zxid && log.is_foreign()) => {
+                    repairs.push(Repair::SetAside { path });
+                }
+                Some(mark) => witnesses.push((mark.zxid, path)),
+                // Left behind by a purge that was cut off, or by Apache's, which does not know of marks.
+                None => repairs.push(Repair::Remove { path }),
+            }
+        }
+        for (zxid, name) in self.snapshots.candidates()?.into_iter().filter(|&(zxid, _)| zxid > end) {
+            witnesses.push((zxid, self.dirs.snap.join(name)));
+        }
+        witnesses.sort();
+        let Some((known, witness)) = witnesses.last().cloned() else { return Ok(repairs) };
+        let error = StorageError::TailLost { end, known, witness };
+        if !self.options.accept_loss {
+            return Err(error);
+        }
+        report.warnings.push(format!("loss accepted: {error}"));
+        repairs.extend(witnesses.into_iter().map(|(_, path)| Repair::SetAside { path }));
+        Ok(repairs)
+    }
+}
+
+fn build(
+    disk: &dyn Disk,
+    path: &Path,
+    zxid: Zxid,
+    options: &StoreOptions,
+) -> Result<(Tree, Sections, usize), ReadError> {
+    let mut builder = TreeBuilder::new(options.tree);
+    let sections = snapshot::read(disk, path, &mut builder)?;
+    if options.force_sync {
+        // Row R6: ZooKeeper does not sync the snapshots that it takes in the background, and what was read may be in
+        // memory only; logs before this one may be purged on the strength of it.
+        let sync = |error| ReadError::Disk(StorageError::io("sync", path)(error));
+        disk.open(path).and_then(|file| file.sync_all()).map_err(sync)?;
+    }
+    let unknown_acls = builder.unknown_acls();
+    let tree = builder.finish(zxid).map_err(|error| Damage::NoTree(error.to_string()))?;
+    Ok((tree, sections, unknown_acls))
+}
+
+/// A snapshot by ZooKeeper may hold parts of txns after its own zxid; its digest section then names the first txn at
+/// which digests can be compared again.
+fn what_to_compare(tree: &Tree, section: Option<(Zxid, u64)>, report: &mut RecoveryReport) -> DigestCheck {
+    let base = tree.last_zxid();
+    match section {
+        Some((zxid, expected)) if zxid > base => DigestCheck { from: None, target: Some((zxid, expected)) },
+        Some((zxid, expected)) if zxid == base && zxid > Zxid::ZERO => {
+            if let Some(digest) = tree.digest() {
+                report.compare_digest(zxid, expected, digest);
+            }
+            DigestCheck { from: Some(base), target: None }
+        }
+        Some(_) | None if base == Zxid::ZERO => DigestCheck { from: Some(base), target: None },
+        Some(_) | None => DigestCheck { from: None, target: None },
+    }
+}
+
+/// A tree that is not from a snapshot gets one before its first txn is logged: logs without any snapshot would be
+/// refused at the next start.
+fn write_first_snapshot(snapshots: &SnapshotStore, tree: &mut Tree) -> Result<(), StorageError> {
+    let head = tree.begin_view().expect("INVARIANT: no view runs and no owner is dead in a tree that was just loaded");
+    let mut writer = snapshots.writer(&head)?;
+    let (mut cursor, mut records) = (ViewCursor::default(), Vec::new());
+    loop {
+        records.clear();
+        let status = tree.view_piece(&mut cursor, &mut records, PIECE);
+        writer.piece(&records)?;
+        match status {
+            ViewStatus::More => {}
+            ViewStatus::Done => break,
+            ViewStatus::Abandoned => unreachable!("a view is given up for changes, and nothing changes the tree here"),
+        }
+    }
+    let _ = tree.end_view();
+    writer.finish()?;
+    Ok(())
+}
+
+/// Where everything is.
+struct Dirs {
+    snap: PathBuf,
+    log: PathBuf,
+    snap_own: PathBuf,
+    log_own: PathBuf,
+    /// The file that allows to start without data (`FileTxnSnapLog`).
+    marker: PathBuf,
+}
+
+impl Dirs {
+    fn new(options: &StoreOptions) -> Self {
+        let (snap, log) = (name::version_dir(&options.data_dir), name::version_dir(&options.log_dir));
+        let (snap_own, log_own) = (snap.join(name::OWN_DIR), log.join(name::OWN_DIR));
+        Self { snap, log, snap_own, log_own, marker: options.log_dir.join("initialize") }
+    }
+
+    /// Makes what is missing, takes the locks, and refuses files in the wrong place.
+    fn prepare(&self, disk: &dyn Disk, options: &StoreOptions) -> Result<Locks, StorageError> {
+        for dir in [&self.snap, &self.log] {
+            let exists = disk.exists(dir).map_err(StorageError::io("look for", dir))?;
+            if !exists && !options.datadir_autocreate {
+                return Err(StorageError::DirectoryMissing { dir: dir.clone() });
+            }
+        }
+        let mut locks = Vec::new();
+        for own in [&self.snap_own, &self.log_own] {
+            make_dir(disk, own)?;
+        }
+        for own in [&self.log_own, &self.snap_own] {
+            if own == &self.log_own || self.snap != self.log {
+                locks.push(lock(disk, own)?);
+            }
+        }
+        if self.snap != self.log {
+            self.refuse_misplaced(disk)?;
+        }
+        Ok(locks)
+    }
+
+    fn refuse_misplaced(&self, disk: &dyn Disk) -> Result<(), StorageError> {
+        let list = |dir: &Path| disk.list(dir).map_err(StorageError::io("list", dir));
+        if let Some(name) = list(&self.log)?.into_iter().find(|name| name::snapshot_zxid(name).is_some()) {
+            return Err(StorageError::Misplaced { path: self.log.join(name), dir: self.snap.clone() });
+        }
+        if let Some(name) = list(&self.snap)?.into_iter().find(|name| name::log_zxid(name).is_some()) {
+            return Err(StorageError::Misplaced { path: self.snap.join(name), dir: self.log.clone() });
+        }
+        Ok(())
+    }
+
+    /// Whether the operator allowed to start without data.
+    fn marker_exists(&self, disk: &dyn Disk) -> Result<bool, StorageError> {
+        disk.exists(&self.marker).map_err(StorageError::io("look for", &self.marker))
+    }
+
+    /// The permission is used up by any start, as in ZooKeeper, but not before there is data.
+    fn remove_marker(&self, disk: &dyn Disk) -> Result<(), StorageError> {
+        if self.marker_exists(disk)? {
+            disk.remove(&self.marker).map_err(StorageError::io("remove", &self.marker))?;
+        }
+        Ok(())
+    }
+
+    /// Removes what was being written under a temporary name.
+    fn remove_leftovers(&self, disk: &dyn Disk) -> Result<(), StorageError> {
+        for own in [&self.snap_own, &self.log_own] {
+            for name in disk.list(own).map_err(StorageError::io("list", own))? {
+                if name.ends_with(".tmp") || name == log::SPARE || name == repair::COPY {
+                    let path = own.join(name);
+                    disk.remove(&path).map_err(StorageError::io("remove", &path))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Makes a directory and what is missing above it, each name durable.
+fn make_dir(disk: &dyn Disk, dir: &Path) -> Result<(), StorageError> {
+    if disk.exists(dir).map_err(StorageError::io("look for", dir))? {
+        return Ok(());
+    }
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make_dir(disk, parent)?;
+    disk.create_dir(dir).map_err(StorageError::io("create", dir))?;
+    disk.sync_dir(parent).map_err(StorageError::io("sync", parent))
+}
+
+fn lock(disk: &dyn Disk, own: &Path) -> Result<Box<dyn Send + Sync>, StorageError> {
+    let path = own.join("lock");
+    disk.lock(&path).map_err(|error| {
+        let taken = error.kind() == io::ErrorKind::WouldBlock;
+        if taken { StorageError::InUse { dir: own.to_owned() } } else { StorageError::io("lock", &path)(error) }
+    })
+}
+
+/// Snapshots that are tried before giving up (`FileSnap.deserialize`).
+const SNAPSHOTS_TRIED: usize = 100;
+const PIECE: usize = 256 * 1024;
+const MISMATCHES_SHOWN: usize = 8;
+/// Nodes of a closed session removed at a time; any number does, nobody waits for the tree here.
+const SWEEP: usize = 1 << 16;

@@ -1,0 +1,455 @@
+//! Replaying the logs after a snapshot onto a tree, and deciding what in them may be believed
+//! (ZooKeeper `FileTxnSnapLog.fastForwardFromEdits`, stricter).
+//!
+//! Nothing is changed on disk here. What must change before the result counts is listed as [`Repair`]s.
+
+use std::path::PathBuf;
+
+use gk_proto::jute::Reader;
+use gk_proto::txn::{LoggedTxn, Txn, decode_header};
+use gk_proto::{DecodeError, Zxid};
+use gk_tree::{Change, ChangeSink, Tree};
+
+use crate::disk::Disk;
+use crate::error::{Damage, StorageError};
+use crate::log::{BATCH_MAX, HEADER_BYTES, RECORD_OVERHEAD};
+use crate::marks::Marks;
+use crate::name;
+use crate::repair::Repair;
+use crate::scan::{Found, Header, Record, Scan};
+use crate::store::RecoveryReport;
+
+/// How replay judges what it finds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReplayOptions {
+    pub(crate) accept_loss: bool,
+    pub(crate) force_sync: bool,
+    pub(crate) payload_max: usize,
+}
+
+/// A log file that may hold txns after the snapshot.
+#[derive(Debug)]
+pub(crate) struct LogFile {
+    pub(crate) zxid: Zxid,
+    pub(crate) name: String,
+    /// Whether it begins with a sound record.
+    pub(crate) has_record: bool,
+    marks: Option<Marks>,
+}
+
+/// The logs from the one that may hold the txn after `base` on, each looked into.
+pub(crate) fn find_logs(disk: &dyn Disk, dir: &std::path::Path, base: Zxid) -> Result<Vec<LogFile>, StorageError> {
+    let own_dir = dir.join(name::OWN_DIR);
+    let names = disk.list(dir).map_err(StorageError::io("list", dir))?;
+    let mut logs: Vec<(Zxid, String)> =
+        names.into_iter().filter_map(|name| Some((name::log_zxid(&name)?, name))).collect();
+    logs.sort_unstable();
+    let first = logs.partition_point(|&(zxid, _)| zxid.0 <= base.0.saturating_add(1)).saturating_sub(1);
+    let mut found = Vec::new();
+    for (zxid, name) in logs.drain(first..) {
+        let path = dir.join(&name);
+        let mut scan = Scan::open(disk, &path)?;
+        let read = StorageError::io("read", &path);
+        let has_record = match scan.header().map_err(read)? {
+            Header::Sound => matches!(scan.next().map_err(StorageError::io("read", &path))?, Found::Record(_)),
+            Header::Unwritten | Header::Foreign => false,
+        };
+        let marks = Marks::read(disk, &own_dir, zxid)?;
+        found.push(LogFile { zxid, name, has_record, marks });
+    }
+    Ok(found)
+}
+
+/// Which digests of txns can be compared with the tree's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DigestCheck {
+    /// From this txn on; `None` when a snapshot may hold parts of txns and does not say of which.
+    pub(crate) from: Option<Zxid>,
+    /// The digest of a fuzzy snapshot and the txn at which the tree must have it.
+    pub(crate) target: Option<(Zxid, u64)>,
+}
+
+/// Replays logs onto a tree.
+///
+/// Invariant: txns are applied in ascending order without a gap, whatever the files hold (tests `hazards`).
+pub(crate) struct Replay<'a> {
+    pub(crate) disk: &'a dyn Disk,
+    pub(crate) dir: PathBuf,
+    pub(crate) options: ReplayOptions,
+    pub(crate) tree: &'a mut Tree,
+    pub(crate) digests: DigestCheck,
+    pub(crate) report: &'a mut RecoveryReport,
+    pub(crate) repairs: Vec<Repair>,
+    /// The zxid of the snapshot.
+    base: Zxid,
+    /// The last txn that was read, applied or not.
+    last_read: Option<Zxid>,
+}
+
+/// What is known of the file that is being read.
+struct Progress {
+    first: Option<Zxid>,
+    last: Zxid,
+    good_end: u64,
+    /// The first record that is not proven durable.
+    doubt: Option<(u64, Zxid)>,
+    torn: bool,
+    /// Records from here on are in the next file too.
+    repeated: bool,
+    marks: Proof,
+}
+
+/// Marks being compared with what is read.
+struct Proof {
+    marks: Option<Marks>,
+    next: usize,
+}
+
+enum Verdict {
+    Agrees,
+    /// Not even the first mark fits: the file is not the one that the marks were made for.
+    OtherFile,
+    Changed,
+}
+
+impl<'a> Replay<'a> {
+    pub(crate) fn new(
+        disk: &'a dyn Disk,
+        dir: PathBuf,
+        options: ReplayOptions,
+        tree: &'a mut Tree,
+        digests: DigestCheck,
+        report: &'a mut RecoveryReport,
+    ) -> Self {
+        let base = tree.last_zxid();
+        Self { disk, dir, options, tree, digests, report, repairs: Vec::new(), base, last_read: None }
+    }
+
+    /// Replays all of them. With `accept_loss` what cannot be believed, and all after it, is put on the list to be set
+    /// aside; otherwise it is an error.
+    pub(crate) fn run(&mut self, logs: &[LogFile]) -> Result<(), StorageError> {
+        for (index, log) in logs.iter().enumerate() {
+            let later = &logs[index + 1..];
+            let mut progress = Progress::new(log);
+            match self.read_log(log, later, &mut progress) {
+                Ok(()) => self.plan(log, later, &progress),
+                Err(error @ (StorageError::Corrupt { .. } | StorageError::Gap { .. })) if self.options.accept_loss => {
+                    self.report.warnings.push(format!("loss accepted: {error}"));
+                    self.plan_loss(log, later, &progress);
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn read_log(&mut self, log: &LogFile, later: &[LogFile], progress: &mut Progress) -> Result<(), StorageError> {
+        let path = self.dir.join(&log.name);
+        let mut scan = Scan::open(self.disk, &path)?;
+        match scan.header().map_err(StorageError::io("read", &path))? {
+            Header::Sound => {}
+            Header::Unwritten if !log.promises_txns() && !later.iter().any(|log| log.has_record) => return Ok(()),
+            Header::Unwritten | Header::Foreign => {
+                return Err(StorageError::Corrupt { path, offset: 0, damage: Damage::BadHeader });
+            }
+        }
+        let next_file = later.iter().find(|log| log.has_record).map(|log| log.zxid);
+        loop {
+            match scan.next().map_err(StorageError::io("read", &path))? {
+                Found::Record(record) => {
+                    let zxid = self.zxid_of(&record, &path)?;
+                    if next_file.is_some_and(|next| zxid >= next) {
+                        progress.repeated = true;
+                        return Ok(());
+                    }
+                    self.take(zxid, &record, &path, progress)?;
+                    self.compare(&record, zxid, scan.crc(), &path, progress)?;
+                }
+                Found::End => return self.check_end(log, later, &path, progress),
+                Found::Bad(damage) => return self.judge(&scan, damage, later, path, progress),
+            }
+        }
+    }
+
+    fn zxid_of(&self, record: &Record, path: &std::path::Path) -> Result<Zxid, StorageError> {
+        match decode_header(&mut Reader::new(&record.payload)) {
+            Ok((header, _)) => Ok(header.zxid),
+            Err(error) => Err(undecodable(path, record, error)),
+        }
+    }
+
+    /// Checks a txn's place in the history and applies it, unless the snapshot has it.
+    fn take(
+        &mut self,
+        zxid: Zxid,
+        record: &Record,
+        path: &std::path::Path,
+        progress: &mut Progress,
+    ) -> Result<(), StorageError> {
+        if let Some(last) = self.last_read.filter(|&last| zxid <= last) {
+            if progress.marks.marks.is_some() {
+                let damage = Damage::OutOfOrder { after: last, found: zxid };
+                return Err(StorageError::Corrupt { path: path.to_owned(), offset: record.start, damage });
+            }
+            // As ZooKeeper does with a log of its own making: idempotent, so it may be applied again.
+            if self.report.warnings.len() < WARNINGS_MAX {
+                self.report.warnings.push(format!("{}: txn 0x{zxid} follows 0x{last}", path.display()));
+            }
+        }
+        let before = self.last_read.unwrap_or(self.base).max(self.base);
+        if zxid > before && !follows(before, zxid) {
+            return Err(StorageError::Gap { after: before, found: zxid, path: path.to_owned() });
+        }
+        if zxid > self.base {
+            let logged = LoggedTxn::decode(&record.payload).map_err(|error| undecodable(path, record, error))?;
+            self.apply(&logged);
+            self.report.replayed.txns += 1;
+            self.report.replayed.bytes += record.end - record.start;
+        }
+        self.last_read = Some(zxid);
+        Ok(())
+    }
+
+    fn apply(&mut self, logged: &LoggedTxn) {
+        let zxid = logged.header.zxid;
+        self.tree.apply(&logged.header, &logged.txn, &mut NoChanges);
+        if matches!(logged.txn, Txn::CloseSession { .. }) {
+            while self.tree.sweep(SWEEP) {}
+        }
+        if let Some((_, expected)) = self.digests.target.filter(|&(target, _)| target == zxid) {
+            self.digests.from = Some(zxid);
+            self.compare_digest(zxid, expected);
+        }
+        if self.digests.from.is_some_and(|from| zxid >= from)
+            && let Some(expected) = logged.digest
+        {
+            self.compare_digest(zxid, expected);
+        }
+    }
+
+    fn compare_digest(&mut self, zxid: Zxid, expected: u64) {
+        if let Some(digest) = self.tree.digest() {
+            self.report.compare_digest(zxid, expected, digest);
+        }
+    }
+
+    /// Compares what was read with the marks, and notes from where on nothing proves that it is durable.
+    fn compare(
+        &mut self,
+        record: &Record,
+        zxid: Zxid,
+        crc: u32,
+        path: &std::path::Path,
+        progress: &mut Progress,
+    ) -> Result<(), StorageError> {
+        match progress.marks.verdict(record.end, zxid, crc) {
+            Verdict::Agrees => {}
+            Verdict::OtherFile => {
+                let text = "is not the file that its marks were made for; they are ignored";
+                self.report.warnings.push(format!("{} {text}", path.display()));
+                progress.marks.marks = None;
+                progress.doubt = progress.first.map(|first| (HEADER_BYTES.len() as u64, first));
+            }
+            Verdict::Changed => {
+                let damage = Damage::NotWhatWasCommitted;
+                return Err(StorageError::Corrupt { path: path.to_owned(), offset: progress.good_end, damage });
+            }
+        }
+        progress.first.get_or_insert(zxid);
+        if record.end > progress.marks.proven() {
+            progress.doubt.get_or_insert((record.start, zxid));
+        }
+        progress.good_end = record.end;
+        progress.last = zxid;
+        Ok(())
+    }
+
+    /// The file ends as it should. Not so if the marks know of more, unless somebody else has written since: an
+    /// Apache server that was told to truncate its log does so in place.
+    fn check_end(
+        &mut self,
+        log: &LogFile,
+        later: &[LogFile],
+        path: &std::path::Path,
+        progress: &Progress,
+    ) -> Result<(), StorageError> {
+        let proven = progress.marks.proven();
+        if proven <= progress.good_end {
+            return Ok(());
+        }
+        if later.iter().any(LogFile::is_foreign) {
+            let text = "is shorter than it was, and was followed by logs of another server";
+            self.report.warnings.push(format!("{} {text}", path.display()));
+            return Ok(());
+        }
+        debug_assert!(log.marks.is_some(), "only marks prove anything");
+        let damage = Damage::CommittedMissing { committed: proven };
+        Err(StorageError::Corrupt { path: path.to_owned(), offset: progress.good_end, damage })
+    }
+
+    /// A torn tail is what one batch that was never acknowledged can leave: above the watermark, in the last log that
+    /// holds anything, no longer than a batch. In a log without marks, batches that were acknowledged may lie above
+    /// what is damaged: there a sound record behind it makes it damage.
+    fn judge(
+        &mut self,
+        scan: &Scan,
+        damage: Damage,
+        later: &[LogFile],
+        path: PathBuf,
+        progress: &mut Progress,
+    ) -> Result<(), StorageError> {
+        let read = StorageError::io("read", &path);
+        let offset = scan.offset();
+        let content_end = scan.content_end().map_err(read)?;
+        let batch_max = BATCH_MAX.max(self.options.payload_max + RECORD_OVERHEAD) as u64;
+        let torn = progress.marks.proven() <= offset
+            && !later.iter().any(|log| log.has_record)
+            && content_end - offset <= batch_max
+            && (progress.marks.marks.is_some()
+                || !scan.sound_record_follows(content_end - offset).map_err(StorageError::io("read", &path))?);
+        if !torn {
+            return Err(StorageError::Corrupt { path, offset, damage });
+        }
+        let bytes = content_end - offset;
+        self.report.warnings.push(format!(
+            "{}: {bytes} bytes from byte {offset} on belong to a write that a crash cut short ({damage}); it was never \
+             acknowledged and is dropped",
+            path.display()
+        ));
+        progress.torn = true;
+        Ok(())
+    }
+
+    /// What must be done to a log that was read to its end before what is in it counts.
+    fn plan(&mut self, log: &LogFile, later: &[LogFile], progress: &Progress) {
+        let path = self.dir.join(&log.name);
+        let Some(first) = progress.first else {
+            if !progress.repeated && !later.iter().any(|log| log.has_record) {
+                self.repairs.push(Repair::Remove { path });
+            }
+            return;
+        };
+        self.report.logs.push(log.name.clone());
+        let is_last = !later.iter().any(|log| log.has_record);
+        let ours = progress.marks.marks.is_some();
+        let doubt = match progress.doubt {
+            // The next log was begun only after all of this one was synced.
+            Some(_) if ours && !is_last => None,
+            Some(_) if !self.options.force_sync => None,
+            // The snapshot has all of it.
+            Some(_) if progress.last <= self.base && !progress.torn => None,
+            // Of a log without marks everything is in doubt.
+            Some(_) if !ours => Some((HEADER_BYTES.len() as u64, first)),
+            doubt => doubt,
+        };
+        if let Some((from, first)) = doubt {
+            let (to, last) = (progress.good_end, progress.last);
+            self.report.copied_bytes += to - from;
+            self.repairs.push(Repair::Copy { path: path.clone(), from, to, first, last });
+        }
+        match doubt {
+            Some((from, _)) if from > HEADER_BYTES.len() as u64 => self.repairs.push(Repair::Cut { path, at: from }),
+            Some(_) => {}
+            None if progress.torn || progress.repeated => {
+                self.repairs.push(Repair::Cut { path, at: progress.good_end });
+            }
+            None => {}
+        }
+    }
+
+    /// The operator gives up what is damaged and all after it: what is sound of this log becomes a log of its own,
+    /// the rest is kept where no rule finds it.
+    fn plan_loss(&mut self, log: &LogFile, later: &[LogFile], progress: &Progress) {
+        for log in later.iter().rev() {
+            self.repairs.push(Repair::SetAside { path: self.dir.join(&log.name) });
+        }
+        let path = self.dir.join(&log.name);
+        match progress.first {
+            None => self.repairs.push(Repair::SetAside { path }),
+            Some(first) => {
+                self.report.logs.push(log.name.clone());
+                self.repairs.push(Repair::KeepCopy { path: path.clone() });
+                let (from, to, last) = (HEADER_BYTES.len() as u64, progress.good_end, progress.last);
+                self.repairs.push(Repair::Copy { path, from, to, first, last });
+            }
+        }
+    }
+}
+
+impl LogFile {
+    /// Whether there were txns in it, by what can be read or by what its marks say.
+    pub(crate) fn is_evidence(&self) -> bool {
+        self.has_record || self.promises_txns()
+    }
+
+    /// Whether somebody else wrote it.
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.has_record && self.marks.is_none()
+    }
+
+    /// Whether its marks say that txns in it were durable.
+    fn promises_txns(&self) -> bool {
+        self.marks.as_ref().is_some_and(|marks| marks.watermark().is_some())
+    }
+}
+
+impl Progress {
+    fn new(log: &LogFile) -> Self {
+        Self {
+            first: None,
+            last: Zxid::ZERO,
+            good_end: HEADER_BYTES.len() as u64,
+            doubt: None,
+            torn: false,
+            repeated: false,
+            marks: Proof { marks: log.marks.clone(), next: 0 },
+        }
+    }
+}
+
+impl Proof {
+    /// Up to where the marks say that the log was durable.
+    fn proven(&self) -> u64 {
+        self.marks.as_ref().and_then(Marks::watermark).map_or(0, |mark| mark.end)
+    }
+
+    fn verdict(&mut self, end: u64, zxid: Zxid, crc: u32) -> Verdict {
+        let Some(mark) = self.marks.as_ref().and_then(|marks| marks.marks.get(self.next)) else {
+            return Verdict::Agrees;
+        };
+        if mark.end > end {
+            return Verdict::Agrees;
+        }
+        if (mark.end, mark.zxid, mark.crc) == (end, zxid, crc) {
+            self.next += 1;
+            Verdict::Agrees
+        } else if self.next == 0 {
+            Verdict::OtherFile
+        } else {
+            Verdict::Changed
+        }
+    }
+}
+
+/// Whether `next` may come right after `last`: the next of its epoch, or the first of a later one.
+fn follows(last: Zxid, next: Zxid) -> bool {
+    last.next() == Some(next) || (next.epoch() > last.epoch() && next.counter() == 1)
+}
+
+fn undecodable(path: &std::path::Path, record: &Record, error: DecodeError) -> StorageError {
+    let damage = Damage::Undecodable(error);
+    StorageError::Corrupt { path: path.to_owned(), offset: record.start, damage }
+}
+
+/// Nobody watches a tree that is being loaded.
+pub(crate) struct NoChanges;
+
+impl ChangeSink for NoChanges {
+    fn changed(&mut self, _: Change<'_>) {}
+}
+
+/// Nodes of a closed session removed at a time; any number does, nobody waits for the tree here.
+const SWEEP: usize = 1 << 16;
+/// Beyond so many warnings, disorder in a log is not mentioned any more.
+const WARNINGS_MAX: usize = 100;

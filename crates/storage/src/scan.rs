@@ -1,0 +1,211 @@
+//! Reading one log file, record by record, and saying exactly what ends it.
+//!
+//! ZooKeeper takes a zero length, a missing end mark and a cut record alike for the end of the file
+//! (`FileTxnIterator.next`). Here only zeros up to the end of the file are padding; everything else is [`Found::Bad`],
+//! and the caller decides whether a crash explains it.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::disk::{Disk, DiskFile, read_full};
+use crate::error::{Damage, StorageError};
+use crate::log::{END_MARK, HEADER_BYTES, RECORD_OVERHEAD};
+
+/// A cursor over the records of a log.
+#[derive(Debug)]
+pub(crate) struct Scan {
+    file: Arc<dyn DiskFile>,
+    len: u64,
+    chunk: Bytes,
+    /// Offset of the chunk in the file.
+    chunk_at: u64,
+    /// Consumed in the chunk.
+    at: usize,
+    /// Over all consumed bytes of the file.
+    crc: crc32fast::Hasher,
+}
+
+/// A record whose checksum and end mark are right.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    pub(crate) payload: Bytes,
+}
+
+/// What comes next.
+#[derive(Debug)]
+pub(crate) enum Found {
+    Record(Record),
+    /// The file ends here, or nothing but zeros follows.
+    End,
+    /// What follows is neither a record nor padding.
+    Bad(Damage),
+}
+
+/// What the first bytes of a file are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Header {
+    Sound,
+    /// Nothing, a part of the header, or zeros: a file whose making was cut off, or its preallocation.
+    Unwritten,
+    Foreign,
+}
+
+impl Scan {
+    pub(crate) fn open(disk: &dyn Disk, path: &Path) -> Result<Self, StorageError> {
+        let file = disk.open(path).map_err(StorageError::io("open", path))?;
+        let len = file.len().map_err(StorageError::io("look at", path))?;
+        let crc = crc32fast::Hasher::new();
+        Ok(Self { file, len, chunk: Bytes::new(), chunk_at: 0, at: 0, crc })
+    }
+
+    /// Reads the header. Version and database id are not looked at, as in ZooKeeper.
+    pub(crate) fn header(&mut self) -> io::Result<Header> {
+        let bytes = self.peek(HEADER_BYTES.len())?;
+        if bytes.len() < HEADER_BYTES.len() {
+            let unwritten = HEADER_BYTES.starts_with(&bytes) || is_zero(&bytes);
+            return Ok(if unwritten { Header::Unwritten } else { Header::Foreign });
+        }
+        if bytes.starts_with(&HEADER_BYTES[..4]) {
+            self.consume(HEADER_BYTES.len());
+            return Ok(Header::Sound);
+        }
+        Ok(if self.content_end()? == 0 { Header::Unwritten } else { Header::Foreign })
+    }
+
+    /// The next record, or why there is none. After anything but a record the cursor stays.
+    pub(crate) fn next(&mut self) -> io::Result<Found> {
+        let start = self.offset();
+        let head = self.peek(RECORD_OVERHEAD - 1)?;
+        let Some((checksum, length)) = parse_head(&head) else {
+            return Ok(if is_zero(&head) { Found::End } else { Found::Bad(Damage::Cut) });
+        };
+        let Some(payload_len) = usize::try_from(length).ok().filter(|&len| len > 0) else {
+            return Ok(match length {
+                0 if self.content_end()? <= start => Found::End,
+                0 => Found::Bad(Damage::ZeroedRecord),
+                _ => Found::Bad(Damage::BadLength(length)),
+            });
+        };
+        let end = start + (RECORD_OVERHEAD + payload_len) as u64;
+        if end > self.len {
+            return Ok(Found::Bad(Damage::Cut));
+        }
+        let record = self.peek(RECORD_OVERHEAD + payload_len)?;
+        match check_record(&record, checksum) {
+            Some(damage) => Ok(Found::Bad(damage)),
+            None => {
+                self.consume(record.len());
+                let payload = record.slice(RECORD_OVERHEAD - 1..record.len() - 1);
+                Ok(Found::Record(Record { start, end, payload }))
+            }
+        }
+    }
+
+    /// Where the next record would begin.
+    pub(crate) fn offset(&self) -> u64 {
+        self.chunk_at + self.at as u64
+    }
+
+    /// CRC-32 of all bytes before [`Self::offset`].
+    pub(crate) fn crc(&self) -> u32 {
+        self.crc.clone().finalize()
+    }
+
+    /// The end of the last byte from here on that is not zero, or where the cursor is.
+    pub(crate) fn content_end(&self) -> io::Result<u64> {
+        let mut end = self.offset();
+        let mut offset = end;
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            let n = read_full(&*self.file, &mut buffer, offset)?;
+            let (bytes, _) = buffer.split_at(n);
+            if !is_zero(bytes)
+                && let Some(last) = bytes.iter().rposition(|&byte| byte != 0)
+            {
+                end = offset + last as u64 + 1;
+            }
+            if n < buffer.len() {
+                return Ok(end);
+            }
+            offset += n as u64;
+        }
+    }
+
+    /// Whether a sound record begins anywhere between the cursor (exclusive) and `limit` bytes after it. When the
+    /// search would take too long the answer is yes, which is the careful one.
+    pub(crate) fn sound_record_follows(&self, limit: u64) -> io::Result<bool> {
+        let from = self.offset() + 1;
+        let span = usize::try_from(limit.min(self.len.saturating_sub(from))).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; span];
+        let n = read_full(&*self.file, &mut bytes, from)?;
+        bytes.truncate(n);
+        let mut budget = SEARCH_MAX;
+        for start in 0..bytes.len() {
+            let rest = bytes.get(start..).unwrap_or_default();
+            let Some((checksum, length)) = rest.get(..RECORD_OVERHEAD - 1).and_then(parse_head) else { break };
+            let Some(len) = usize::try_from(length).ok().filter(|&len| len > 0 && checksum >> 32 == 0) else {
+                continue;
+            };
+            let Some(record) = rest.get(..RECORD_OVERHEAD + len).filter(|record| record.ends_with(&[END_MARK])) else {
+                continue;
+            };
+            budget = budget.saturating_sub(len);
+            if budget == 0 || check_record(record, checksum).is_none() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The next `n` bytes, fewer at the end of the file.
+    fn peek(&mut self, n: usize) -> io::Result<Bytes> {
+        if self.chunk.len() - self.at < n {
+            let rest = self.chunk.slice(self.at..);
+            let mut chunk = vec![0; CHUNK.max(n)];
+            let (kept, room) = chunk.split_at_mut(rest.len());
+            kept.copy_from_slice(&rest);
+            let offset = self.offset();
+            let read = read_full(&*self.file, room, offset + rest.len() as u64)?;
+            chunk.truncate(rest.len() + read);
+            (self.chunk, self.chunk_at, self.at) = (chunk.into(), offset, 0);
+        }
+        Ok(self.chunk.slice(self.at..self.chunk.len().min(self.at + n)))
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.crc.update(&self.chunk[self.at..self.at + n]);
+        self.at += n;
+    }
+}
+
+fn parse_head(head: &[u8]) -> Option<(u64, i32)> {
+    let (checksum, rest) = head.split_first_chunk()?;
+    let (length, _) = rest.split_first_chunk()?;
+    Some((u64::from_be_bytes(*checksum), i32::from_be_bytes(*length)))
+}
+
+fn check_record(record: &[u8], checksum: u64) -> Option<Damage> {
+    let payload = record.get(RECORD_OVERHEAD - 1..record.len() - 1).unwrap_or_default();
+    if u64::from(simd_adler32::adler32(&payload)) != checksum {
+        Some(Damage::BadChecksum)
+    } else if !record.ends_with(&[END_MARK]) {
+        Some(Damage::BadEndMark)
+    } else {
+        None
+    }
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    let (blocks, rest) = bytes.as_chunks::<64>();
+    // Blocks without an early exit inside compile to wide instructions: padding is read at the speed of memory.
+    blocks.iter().all(|block| block.iter().fold(0, |acc, &byte| acc | byte) == 0) && rest.iter().all(|&byte| byte == 0)
+}
+
+const CHUNK: usize = 1 << 20;
+/// Most bytes that are checksummed in search of a record behind a damaged one.
+const SEARCH_MAX: usize = 64 << 20;
