@@ -24,7 +24,7 @@ pub struct Change<'a> {
 
 /// Receives the changes of [`Tree::apply`](crate::Tree::apply) in the order in which they happen.
 pub trait ChangeSink {
-    /// One node changed. A node that a txn deletes is still whole in `change` but already out of every table.
+    /// One node changed.
     fn changed(&mut self, change: Change<'_>);
 
     /// A session with very many ephemeral nodes ended: all of them are gone from every read at once, although none has
