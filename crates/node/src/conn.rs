@@ -104,13 +104,14 @@ enum Phase {
 enum Held {
     /// At the node.
     Write { xid: Xid, op: OpCode, since: Instant },
-    /// Behind a write of this session; the whole frame body.
+    /// Behind a write of this session, or behind a read that is; the whole frame body.
     Behind(Box<[u8]>, Instant),
 }
 
 /// The machine of one connection.
 ///
-/// - The front of `held` is a write at the node: a read never waits for nothing (`check_invariants`).
+/// - `held` is writes at the node, then whatever came after the first read behind them: a read never waits for nothing,
+///   and a write never overtakes a read (`check_invariants`).
 /// - `partial` holds less than a frame, or what the phase, a guard's budget or a bound keeps from being served.
 #[derive(Debug)]
 pub struct Conn {
@@ -213,8 +214,10 @@ impl Conn {
 
     /// Panics if the machine contradicts itself.
     pub fn check_invariants(&self) {
-        let waits_for_write = !matches!(self.held.front(), Some(Held::Behind(..)));
-        assert!(waits_for_write, "{:?}: a read waits for nothing", self.id);
+        let behind = |held: &&Held| matches!(held, Held::Behind(..));
+        assert!(self.held.front().as_ref().is_none_or(|held| !behind(held)), "{:?}: a read waits for nothing", self.id);
+        let overtaken = self.held.iter().skip_while(|held| !behind(held)).any(|held| !behind(&held));
+        assert!(!overtaken, "{:?}: a write overtakes a read", self.id);
     }
 
     fn is_reading(&self) -> bool {
@@ -322,21 +325,23 @@ impl Conn {
             return self.close();
         }
         match op {
-            Some(op) if op.is_write() => self.write(now, header.xid, op, payload),
+            Some(op) if op.is_write() && !matches!(self.held.back(), Some(Held::Behind(..))) => {
+                self.held.push_back(Held::Write { xid: header.xid, op, since: now });
+                self.forward(header.xid, op, payload);
+            }
             _ if !self.held.is_empty() => {
                 self.held_bytes += body.len();
                 self.held.push_back(Held::Behind(body.into(), now));
             }
             _ => self.answer(now, now, header, payload, world, out),
         }
-    }
-
-    fn write(&mut self, now: Instant, xid: Xid, op: OpCode, payload: &[u8]) {
-        self.held.push_back(Held::Write { xid, op, since: now });
-        self.held_bytes += payload.len();
-        if op == OpCode::CloseSession {
+        if op == Some(OpCode::CloseSession) {
             self.phase = Phase::Ending;
         }
+    }
+
+    fn forward(&mut self, xid: Xid, op: OpCode, payload: &[u8]) {
+        self.held_bytes += payload.len();
         self.effects.push_back(Effect::Request(Request {
             conn: self.id,
             session: self.session,
@@ -412,13 +417,30 @@ impl Conn {
         }
     }
 
-    /// Answers the reads that waited for the write that was just answered.
+    /// Answers the reads that waited for the write that was just answered, then lets the writes behind them go: a
+    /// write must not take effect before the reads that were asked ahead of it.
     fn release(&mut self, now: Instant, world: &impl World, out: &mut Vec<u8>) {
-        while matches!(self.held.front(), Some(Held::Behind(..))) {
-            let Some(Held::Behind(body, since)) = self.held.pop_front() else { break };
+        while let Some(Held::Behind(body, since)) = self.held.front() {
+            let Ok(header) = Header::decode(&mut Reader::new(body)) else { break };
+            if write_of(header).is_some() {
+                break;
+            }
+            let since = *since;
+            let Some(Held::Behind(body, _)) = self.held.pop_front() else { break };
             self.held_bytes -= body.len().min(self.held_bytes);
-            let Ok(header) = Header::decode(&mut Reader::new(&body)) else { break };
             self.answer(now, since, header, body.get(HEADER_LEN..).unwrap_or_default(), world, out);
+        }
+        let mut next = 0;
+        while let Some(Held::Behind(body, since)) = self.held.get(next) {
+            let Ok(header) = Header::decode(&mut Reader::new(body)) else { break };
+            let Some(op) = write_of(header) else { break };
+            let sent = Held::Write { xid: header.xid, op, since: *since };
+            let Some(Held::Behind(body, _)) = self.held.get_mut(next).map(|held| std::mem::replace(held, sent)) else {
+                break;
+            };
+            self.held_bytes -= body.len().min(self.held_bytes);
+            self.forward(header.xid, op, body.get(HEADER_LEN..).unwrap_or_default());
+            next += 1;
         }
         if self.held.is_empty() {
             self.held_bytes = 0;
@@ -456,6 +478,11 @@ impl Conn {
         reply::encode_bare(xid, zxid, code, out);
         self.stats.sent += 1;
     }
+}
+
+/// The operation, if it must go through the node.
+fn write_of(header: Header) -> Option<OpCode> {
+    OpCode::from_code(header.op).filter(|op| op.is_write())
 }
 
 /// The length of the frame that begins here, if four bytes are there and it is not negative.

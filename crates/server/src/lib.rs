@@ -1,2 +1,39 @@
+//! The server at its edges: sockets, threads, clocks, the operating system. What is decided is decided in `gk-node`;
+//! here bytes and files are moved and the state machines are fed.
+//!
+//! Threads: one a [`shard`] for the connections on it, one for the node ([`driver`]), one for the log ([`log_lane`]),
+//! one for snapshots ([`snapshots`]), and the caller's, which accepts connections and waits for signals.
+//!
+//! Read in this order:
+//! - [`config`]: what the operator says
+//! - [`words`]: texts of the four-letter words
+//! - [`error`]: how it ends
+//! - `clock`: the one real clock
+//! - `inbox`, `link`, `shared`, `shard`: what threads hand each other, and share
+//! - `driver`: the node's thread
+//! - `log_lane`, `snapshots`: the disk's threads
+//! - `task`, `listener`: connections
+//! - `report`: what the four-letter words are told
+//! - `key`: the secret behind session passwords
+//! - `start`: putting it together
+
 pub mod config;
 pub mod words;
+pub mod error;
+mod clock;
+mod inbox;
+mod link;
+mod shared;
+mod shard;
+mod driver;
+mod log_lane;
+mod snapshots;
+mod task;
+mod listener;
+mod report;
+mod key;
+mod start;
+
+pub use config::Config;
+pub use error::{Exit, Listening, ServeError};
+pub use start::serve;

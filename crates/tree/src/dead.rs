@@ -32,6 +32,11 @@ impl DeadOwner<'_> {
         self.dead.session
     }
 
+    /// The txn that ended it.
+    pub fn zxid(&self) -> Zxid {
+        self.dead.zxid
+    }
+
     /// How many nodes.
     pub fn node_count(&self) -> usize {
         self.dead.owned.nodes.len()

@@ -1,0 +1,228 @@
+//! The thread that owns the node: feeds it batches and carries out what it wants done.
+//!
+//! Writing to the shared tree happens here alone. Under the write guard txns are applied and the watches they fire are
+//! put into outboxes; everything else (replies, wake-ups, freeing) happens outside.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use gk_node::{Delivery, Effect, Input, Node};
+use gk_proto::acl::perm;
+use gk_proto::txn::LoggedTxn;
+use gk_proto::{ConnId, Instant, SessionId, Zxid};
+use gk_tree::{Change, ChangeSink, DeadOwner, Outcome, Watches};
+
+use crate::error::ServeError;
+use crate::inbox::Event;
+use crate::link::Link;
+use crate::log_lane::LogLane;
+use crate::shared::Shared;
+
+/// Nodes of a dead owner removed under one write guard.
+const SWEEP_PIECE: usize = 200;
+/// Views that were given up in a row after which writes are slowed until one completes.
+const VIEWS_ABANDONED_MAX: u32 = 2;
+
+/// Drives one node until it is told to stop.
+pub(crate) struct Driver {
+    shared: Arc<Shared>,
+    node: Node,
+    log: Arc<LogLane>,
+    appends: Vec<(Zxid, Bytes)>,
+    /// Inputs that follow from effects, fed once the effects are drained.
+    follow_ups: Vec<Input>,
+    /// Connections that got something and sleep, by shard.
+    to_wake: Vec<Vec<Arc<Link>>>,
+    touches_since: Instant,
+    views_abandoned: u32,
+}
+
+impl Driver {
+    pub(crate) fn new(shared: Arc<Shared>, node: Node, log: Arc<LogLane>) -> Self {
+        let to_wake = shared.shards.iter().map(|_| Vec::new()).collect();
+        let touches_since = shared.clock.instant();
+        let (appends, follow_ups) = (Vec::new(), Vec::new());
+        Self { shared, node, log, appends, follow_ups, to_wake, touches_since, views_abandoned: 0 }
+    }
+
+    /// Runs until [`Event::Stop`]; the error that came with it.
+    pub(crate) fn run(mut self) -> Option<ServeError> {
+        let mut events = Vec::new();
+        loop {
+            let sweeping = self.shared.tree.read(gk_tree::Tree::is_sweeping);
+            let wait =
+                if sweeping { std::time::Duration::ZERO } else { self.shared.clock.until(self.node.poll_timeout()) };
+            self.shared.inbox.take(wait, &mut events);
+            for event in events.drain(..) {
+                if let ControlFlow::Break(error) = self.event(event) {
+                    return error;
+                }
+            }
+            if self.shared.clock.instant() >= self.node.poll_timeout() {
+                self.timeout();
+            }
+            if sweeping {
+                self.shared.tree.write(|tree| tree.sweep(SWEEP_PIECE));
+            }
+            self.flush();
+        }
+    }
+
+    fn event(&mut self, event: Event) -> ControlFlow<Option<ServeError>> {
+        match event {
+            Event::Requests(requests) => self.input(Input::Requests(requests)),
+            Event::Connect(connect) => self.input(Input::Connect(connect)),
+            Event::Disconnected { conn, session } => self.input(Input::Disconnected { conn, session }),
+            Event::Durable(upto) => self.input(Input::Durable { upto }),
+            Event::DiskFull(full) => self.input(Input::DiskFull(full)),
+            Event::BeginView(answer) => {
+                let head = self.shared.tree.write(gk_tree::Tree::begin_view);
+                // Whoever asked has ended only if the server stops.
+                let _ = answer.send(head);
+            }
+            Event::EndView { abandoned } => {
+                self.views_abandoned = if abandoned { self.views_abandoned + 1 } else { 0 };
+                let remains = self.shared.tree.write(gk_tree::Tree::end_view);
+                drop(remains);
+            }
+            Event::Dump(answer) => {
+                let _ = answer.send(crate::report::dump(&self.node, &self.shared));
+            }
+            Event::Stop(error) => return ControlFlow::Break(error),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn input(&mut self, input: Input) {
+        let now = self.shared.clock.now();
+        let (node, shared) = (&mut self.node, &self.shared);
+        shared.tree.read(|tree| node.handle(now, input, tree));
+        self.effects();
+    }
+
+    fn timeout(&mut self) {
+        self.collect_touches();
+        let now = self.shared.clock.now();
+        let (node, shared) = (&mut self.node, &self.shared);
+        shared.tree.read(|tree| node.handle_timeout(now, tree));
+        self.effects();
+    }
+
+    /// Tells the node which sessions were heard since the last time.
+    fn collect_touches(&mut self) {
+        let since = std::mem::replace(&mut self.touches_since, self.shared.clock.instant());
+        let heard = |link: &Arc<Link>| {
+            let at = link.last_heard();
+            (at >= since && link.session() != SessionId::NONE).then_some((link.session(), at))
+        };
+        let touched = self.shared.links.read().values().filter_map(heard).collect();
+        self.input(Input::Touched(touched));
+    }
+
+    /// Carries out all effects of the last input, and of the inputs that follow from them.
+    fn effects(&mut self) {
+        loop {
+            while let Some(effect) = self.node.poll_effect() {
+                match effect {
+                    Effect::Append { zxid, payload } => self.appends.push((zxid, payload)),
+                    Effect::Apply(txns) => self.apply(txns),
+                    Effect::Deliver(conn, delivery) => self.deliver(conn, delivery),
+                }
+            }
+            let Some(input) = (!self.follow_ups.is_empty()).then(|| self.follow_ups.remove(0)) else { return };
+            let now = self.shared.clock.now();
+            let (node, shared) = (&mut self.node, &self.shared);
+            shared.tree.read(|tree| node.handle(now, input, tree));
+        }
+    }
+
+    fn apply(&mut self, txns: Vec<LoggedTxn>) {
+        let Some(upto) = txns.last().map(|logged| logged.header.zxid) else { return };
+        let shared = self.shared.clone();
+        let to_wake = &mut self.to_wake;
+        let outcomes: Vec<Outcome> = shared.tree.write(|tree| {
+            let mut watches = shared.watches.lock();
+            let mut firing = Firing { shared: &shared, watches: &mut watches, to_wake };
+            let apply = |logged: &LoggedTxn| {
+                let outcome = tree.apply(&logged.header, &logged.txn, &mut firing);
+                let (want, have) = (logged.digest, tree.digest());
+                assert!(want.is_none() || have.is_none() || want == have, "digest after {:?}", logged.header.zxid);
+                shared.note_digest(logged.header.zxid, have);
+                outcome
+            };
+            txns.iter().map(apply).collect()
+        });
+        self.follow_ups.push(Input::Applied { upto, outcomes });
+    }
+
+    fn deliver(&mut self, conn: ConnId, delivery: Delivery) {
+        if let Some(link) = self.shared.link(conn) {
+            push(&link, delivery, &mut self.to_wake);
+        }
+    }
+
+    /// Hands what was proposed to the log, and wakes connections.
+    fn flush(&mut self) {
+        if self.views_abandoned >= VIEWS_ABANDONED_MAX && !self.appends.is_empty() {
+            std::thread::park_timeout(std::time::Duration::from_millis(1));
+        }
+        while !self.appends.is_empty() {
+            let alone = self.shared.inbox.is_empty();
+            if let Some(upto) = self.log.append(&mut self.appends, alone, &self.shared) {
+                self.input(Input::Durable { upto });
+            }
+        }
+        self.shared.stats.outstanding.store(self.node.outstanding_requests(), Ordering::Relaxed);
+        for (shard, links) in self.shared.shards.iter().zip(&mut self.to_wake) {
+            shard.wake(links);
+        }
+    }
+}
+
+/// Puts something into an outbox and notes whom to wake.
+fn push(link: &Arc<Link>, delivery: Delivery, to_wake: &mut [Vec<Arc<Link>>]) {
+    if link.push(delivery)
+        && let Some(shard) = to_wake.get_mut(link.shard)
+    {
+        shard.push(link.clone());
+    }
+}
+
+/// Fires watches while txns are applied, under the write guard: a watch set before it cannot be missed, one set after
+/// it does not see the change.
+struct Firing<'a> {
+    shared: &'a Shared,
+    watches: &'a mut Watches,
+    to_wake: &'a mut [Vec<Arc<Link>>],
+}
+
+impl Firing<'_> {
+    fn fire(&mut self, zxid: Zxid, fire: impl FnOnce(&mut Watches, &mut Deliver<'_>)) {
+        let (shared, to_wake) = (self.shared, &mut *self.to_wake);
+        fire(self.watches, &mut |conn, kind, path, acl| {
+            let Some(link) = shared.link(conn) else { return };
+            // What the client may not read it is not told of (CVE-2024-23944).
+            if shared.rules.allows(acl, perm::READ, &link.ids.lock()) {
+                push(&link, Delivery::Event { zxid, kind, path: path.clone() }, to_wake);
+            }
+        });
+    }
+}
+
+type Deliver<'d> = dyn FnMut(ConnId, gk_proto::watch::EventType, &Arc<str>, &gk_proto::acl::AclList) + 'd;
+
+impl ChangeSink for Firing<'_> {
+    fn changed(&mut self, change: Change<'_>) {
+        if !self.watches.is_empty() {
+            self.fire(change.zxid, |watches, mut deliver| watches.fire(&change, &mut deliver));
+        }
+    }
+
+    fn owner_died(&mut self, dead: &DeadOwner<'_>) {
+        if !self.watches.is_empty() {
+            self.fire(dead.zxid(), |watches, mut deliver| watches.fire_dead(dead, &mut deliver));
+        }
+    }
+}

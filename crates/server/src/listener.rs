@@ -1,0 +1,178 @@
+//! Accepting client connections, within limits, and ending those that never say hello.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use gk_node::Delivery;
+use gk_node::auth::ip_id;
+use gk_node::conn::Conn;
+use gk_proto::{ConnId, SessionId};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tracing::{info, warn};
+
+use crate::config::ListenAddress;
+use crate::error::ServeError;
+use crate::link::Link;
+use crate::shared::Shared;
+use crate::task::Task;
+
+/// File descriptors kept for everything that is not a client connection.
+const FILES_RESERVED: u64 = 64;
+/// Accept queue where the configuration does not say: the largest that Linux takes by default.
+const BACKLOG: i32 = 4096;
+/// Pause after an error of accept, most often of a process without file descriptors.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// How often connections without a session are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Binds the client port: an IPv4 address must succeed, a second address (IPv6) may be missing on this machine.
+pub(crate) fn bind(address: &ListenAddress, shared: &Shared) -> Result<Vec<std::net::TcpListener>, ServeError> {
+    let text = address.to_string();
+    let mut addresses = address.resolve().map_err(|source| ServeError::Resolve { address: text.clone(), source })?;
+    let mut listeners: Vec<std::net::TcpListener> = Vec::new();
+    for wanted in &mut addresses {
+        // A port that the system chose for the first address serves the second too.
+        if let Some(port) = listeners.first().and_then(|first| first.local_addr().ok()) {
+            wanted.set_port(port.port());
+        }
+        match bind_one(*wanted, shared) {
+            Ok(listener) => {
+                info!("binding to port {}", listener.local_addr().unwrap_or(*wanted));
+                listeners.push(listener);
+            }
+            Err(source) if listeners.is_empty() => return Err(ServeError::Listen { address: text, source }),
+            Err(source) => info!("not listening on {wanted}: {source}"),
+        }
+    }
+    Ok(listeners)
+}
+
+fn bind_one(address: SocketAddr, shared: &Shared) -> std::io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    let backlog = shared.config.clients.backlog.and_then(|backlog| i32::try_from(backlog).ok()).unwrap_or(BACKLOG);
+    socket.listen(backlog)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// Gives out numbers and counts connections by address.
+pub(crate) struct Door {
+    shared: Arc<Shared>,
+    next: AtomicU64,
+    total_max: usize,
+}
+
+impl Door {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let by_files = usize::try_from(raise_file_limit().saturating_sub(FILES_RESERVED)).unwrap_or(usize::MAX).max(1);
+        let total_max = shared.config.clients.total_max.unwrap_or(usize::MAX).min(by_files);
+        Self { shared, next: AtomicU64::new(1), total_max }
+    }
+
+    /// Accepts until the runtime ends. An error of accept costs one pause and never the listener.
+    pub(crate) async fn accept(&self, listener: TcpListener) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, remote)) => self.admit(stream, remote),
+                Err(failed) => {
+                    warn!("cannot accept a client connection: {failed}");
+                    tokio::time::sleep(ACCEPT_RETRY).await;
+                }
+            }
+        }
+    }
+
+    fn admit(&self, stream: TcpStream, remote: SocketAddr) {
+        let shared = &self.shared;
+        if shared.is_stopping() || !self.has_room(remote) {
+            shared.stats.connections_rejected.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        if self.prepare(&stream).is_err() {
+            return;
+        }
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let id = ConnId(number);
+        let shards = u64::try_from(shared.shards.len()).unwrap_or(1);
+        let shard = usize::try_from(number % shards).unwrap_or(0);
+        let ids = Arc::new([ip_id(remote.ip())]);
+        let link = Arc::new(Link::new(id, remote, shard, shared.clock.instant(), ids));
+        let conn = Conn::new(id, remote.ip(), shared.node_config.clone(), shared.rules.clone());
+        shared.links.write().insert(id, link.clone());
+        let Ok(stream) = stream.into_std() else { return };
+        let Some(home) = shared.shards.get(shard) else { return };
+        let shared = shared.clone();
+        home.handle.spawn(async move {
+            match TcpStream::from_std(stream) {
+                Ok(stream) => Box::pin(Task::new(shared, link, stream, conn).run()).await,
+                Err(_) => {
+                    shared.links.write().remove(&link.id);
+                }
+            }
+        });
+    }
+
+    fn prepare(&self, stream: &TcpStream) -> std::io::Result<()> {
+        stream.set_nodelay(true)?;
+        if self.shared.config.clients.tcp_keepalive {
+            socket2::SockRef::from(stream).set_keepalive(true)?;
+        }
+        Ok(())
+    }
+
+    fn has_room(&self, remote: SocketAddr) -> bool {
+        let links = self.shared.links.read();
+        if links.len() >= self.total_max {
+            warn!("Too many connections: {} of at most {}; {remote} is turned away", links.len(), self.total_max);
+            return false;
+        }
+        let Some(max) = self.shared.config.clients.per_address_max else { return true };
+        let ip = remote.ip();
+        let same = links.values().filter(|link| link.remote.ip() == ip).count();
+        if same >= max {
+            warn!("Too many connections from {ip} - max is {max}");
+        }
+        same < max
+    }
+
+    /// Ends connections that have no session after the configured time, and those that end and do not take what is
+    /// left for them.
+    pub(crate) async fn sweep(&self) {
+        let limit = self.shared.config.clients.sessionless_timeout;
+        let mut told = BTreeSet::new();
+        loop {
+            tokio::time::sleep(SWEEP_INTERVAL).await;
+            let now = self.shared.clock.instant();
+            let mut tell_next = BTreeSet::new();
+            for link in self.shared.all_links() {
+                let silent = link.session() == SessionId::NONE && link.opened + limit <= now;
+                if told.contains(&link.id) || link.closing_since().is_some_and(|since| since + limit <= now) {
+                    link.abort();
+                } else if silent {
+                    link.push(Delivery::Close);
+                    link.wake();
+                    tell_next.insert(link.id);
+                }
+            }
+            told = tell_next;
+        }
+    }
+}
+
+/// Raises the soft limit of open files to the hard one; the limit that holds then.
+fn raise_file_limit() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let now = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: now.maximum, maximum: now.maximum };
+    let limit = if setrlimit(Resource::Nofile, raised).is_ok() { now.maximum } else { now.current };
+    limit.unwrap_or(u64::MAX)
+}

@@ -1,0 +1,304 @@
+//! The thread that owns the log: everything that arrives while it syncs is written and synced together.
+//!
+//! A lone write on a fast disk need not wait for this thread: the node's thread may commit it itself, which saves two
+//! context switches (design rule 11).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use gk_proto::Zxid;
+use gk_proto::rng::Rng;
+use gk_storage::{CommitReport, Log, LogSize, Space, StorageError};
+use parking_lot::{Condvar, Mutex};
+use tracing::{error, warn};
+
+use crate::config::StorageConfig;
+use crate::inbox::Event;
+use crate::shared::Shared;
+
+/// A commit below this time may be waited for by the node's thread.
+const FAST_COMMIT_US: u64 = 1000;
+/// Pause between attempts to find room on a full disk.
+const SPACE_RETRY: Duration = Duration::from_secs(1);
+/// Whatever the sizes say, a log this long calls for a snapshot.
+const LOG_BYTES_MAX: u64 = 4 << 30;
+
+/// The log and the txns on their way into it.
+pub(crate) struct LogLane {
+    queue: Mutex<Queue>,
+    arrived: Condvar,
+    log: Mutex<Writer>,
+}
+
+#[derive(Default)]
+struct Queue {
+    txns: Vec<(Zxid, Bytes)>,
+    stopping: bool,
+}
+
+struct Writer {
+    log: Log,
+    trigger: Trigger,
+    snapshots: Arc<SnapshotBell>,
+}
+
+impl LogLane {
+    pub(crate) fn new(
+        log: Log,
+        config: &StorageConfig,
+        snapshot_bytes: u64,
+        rng: Rng,
+        bell: Arc<SnapshotBell>,
+    ) -> Self {
+        let trigger = Trigger::new(config, snapshot_bytes, rng);
+        Self {
+            queue: Mutex::default(),
+            arrived: Condvar::new(),
+            log: Mutex::new(Writer { log, trigger, snapshots: bell }),
+        }
+    }
+
+    /// Makes the txns durable: at once if that is quick, else by the thread. The zxid up to which all is durable now.
+    pub(crate) fn append(&self, txns: &mut Vec<(Zxid, Bytes)>, may_wait: bool, shared: &Shared) -> Option<Zxid> {
+        let fast = shared.disk.last_commit_us.load(std::sync::atomic::Ordering::Relaxed) < FAST_COMMIT_US;
+        if may_wait
+            && fast
+            && txns.len() == 1
+            && self.queue.lock().txns.is_empty()
+            && let Some(mut writer) = self.log.try_lock()
+        {
+            return writer.commit(txns, shared);
+        }
+        self.queue.lock().txns.append(txns);
+        self.arrived.notify_one();
+        None
+    }
+
+    /// Starts a new file with the next txn, as a snapshot begins.
+    pub(crate) fn snapshot_began(&self) {
+        let mut writer = self.log.lock();
+        writer.log.snapshot_began();
+        writer.log.roll();
+    }
+
+    /// A snapshot has been written: what the next one is measured by.
+    pub(crate) fn snapshot_done(&self, bytes: u64) {
+        self.log.lock().trigger.snapshot_bytes = bytes;
+    }
+
+    /// Has the thread finish what it has and end.
+    pub(crate) fn stop(&self) {
+        self.queue.lock().stopping = true;
+        self.arrived.notify_one();
+    }
+
+    /// The thread.
+    pub(crate) fn run(&self, shared: &Shared) {
+        let mut txns = Vec::new();
+        loop {
+            {
+                let mut queue = self.queue.lock();
+                while queue.txns.is_empty() && !queue.stopping {
+                    self.arrived.wait(&mut queue);
+                }
+                if queue.txns.is_empty() {
+                    return;
+                }
+                std::mem::swap(&mut queue.txns, &mut txns);
+            }
+            if let Some(durable) = self.log.lock().commit(&mut txns, shared) {
+                shared.inbox.push(Event::Durable(durable));
+            }
+        }
+    }
+
+    /// Ends the log in good order, once its thread has ended.
+    pub(crate) fn close(self) -> Result<(), StorageError> {
+        self.log.into_inner().log.close()
+    }
+}
+
+impl Writer {
+    /// Writes and syncs; `None` after an error that ends the server.
+    fn commit(&mut self, txns: &mut Vec<(Zxid, Bytes)>, shared: &Shared) -> Option<Zxid> {
+        for (zxid, payload) in txns.drain(..) {
+            self.log.append(zxid, &payload);
+        }
+        let report = loop {
+            let began = shared.clock.instant();
+            match self.log.commit() {
+                Ok(report) => {
+                    self.measure(began, &report, shared);
+                    break report;
+                }
+                // What was accepted stays in the buffer; nothing of it is acknowledged before there is room.
+                Err(StorageError::NoSpace { .. }) => self.wait_for_space(shared),
+                Err(failed) => {
+                    shared.inbox.push(Event::Stop(Some(failed.into())));
+                    return None;
+                }
+            }
+        };
+        if let Some(failed) = report.marks_failed {
+            warn!("the marks beside the log could not be written and pause until the next log file: {failed}");
+        }
+        match self.log.ensure_space() {
+            Ok(Space::Ample) => {}
+            Ok(Space::Short { left }) => self.refuse_until_space(left, shared),
+            Err(failed) => {
+                shared.inbox.push(Event::Stop(Some(failed.into())));
+                return None;
+            }
+        }
+        if self.trigger.is_due(self.log.since_snapshot()) {
+            self.snapshots.ring();
+        }
+        Some(report.durable)
+    }
+
+    fn measure(&self, began: gk_proto::Instant, report: &CommitReport, shared: &Shared) {
+        let took_us = shared.clock.instant().0.saturating_sub(began.0) / 1000;
+        shared.disk.last_commit_us.store(took_us, std::sync::atomic::Ordering::Relaxed);
+        shared.disk.fsync.lock().add(took_us / 1000);
+        if took_us / 1000 > shared.config.storage.fsync_warning.0 {
+            shared.disk.slow_fsyncs.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            warn!(
+                "fsync-ing the write ahead log in log-writer took {}ms which will adversely effect operation latency. \
+                 {} bytes of {} txns were written",
+                took_us / 1000,
+                report.written.bytes,
+                report.written.txns
+            );
+        }
+    }
+
+    /// The disk is full: writes are refused, reads go on, until there is room.
+    fn refuse_until_space(&mut self, left: u64, shared: &Shared) {
+        error!(
+            "the disk of the transaction log is full ({left} reserved bytes left): writes are refused until it has room"
+        );
+        shared.inbox.push(Event::DiskFull(true));
+        self.wait_for_space(shared);
+        shared.inbox.push(Event::DiskFull(false));
+        warn!("the disk of the transaction log has room again: writes are accepted");
+    }
+
+    fn wait_for_space(&mut self, shared: &Shared) {
+        while !shared.is_stopping() && !matches!(self.log.ensure_space(), Ok(Space::Ample) | Err(_)) {
+            std::thread::park_timeout(SPACE_RETRY);
+        }
+    }
+}
+
+/// Decides when a snapshot is due: by count or bytes as ZooKeeper, at a random point so that members of an ensemble
+/// do not all write at once; but not before the log is as long as the last snapshot.
+struct Trigger {
+    txns_max: u64,
+    bytes_max: Option<u64>,
+    txns_due: u64,
+    bytes_due: u64,
+    snapshot_bytes: u64,
+    rng: Rng,
+}
+
+impl Trigger {
+    fn new(config: &StorageConfig, snapshot_bytes: u64, rng: Rng) -> Self {
+        let (txns_max, bytes_max) = (config.snapshot_txns, config.snapshot_log_bytes);
+        let mut trigger = Self { txns_max, bytes_max, txns_due: 0, bytes_due: 0, snapshot_bytes, rng };
+        trigger.draw();
+        trigger
+    }
+
+    fn draw(&mut self) {
+        let half = |max: u64, rng: &mut Rng| max / 2 + rng.below(max / 2);
+        self.txns_due = half(self.txns_max, &mut self.rng);
+        self.bytes_due = self.bytes_max.map_or(u64::MAX, |max| half(max, &mut self.rng));
+    }
+
+    fn is_due(&mut self, since: LogSize) -> bool {
+        let wanted = since.txns > self.txns_due || since.bytes > self.bytes_due;
+        let worth_it = since.bytes >= self.snapshot_bytes.min(LOG_BYTES_MAX) || since.txns >= self.txns_max * 10;
+        let due = wanted && worth_it;
+        if due {
+            self.draw();
+        }
+        due
+    }
+}
+
+/// Calls for a snapshot; a second ring while one is being written is not heard.
+#[derive(Default)]
+pub(crate) struct SnapshotBell {
+    call: Mutex<Call>,
+    changed: Condvar,
+}
+
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+enum Call {
+    #[default]
+    Quiet,
+    Waiting,
+    Stopping,
+}
+
+impl SnapshotBell {
+    /// Calls for one.
+    pub(crate) fn ring(&self) {
+        let mut call = self.call.lock();
+        if *call == Call::Quiet {
+            *call = Call::Waiting;
+            self.changed.notify_one();
+        }
+    }
+
+    /// Has whoever waits end.
+    pub(crate) fn stop(&self) {
+        *self.call.lock() = Call::Stopping;
+        self.changed.notify_one();
+    }
+
+    /// Whether the server stops.
+    pub(crate) fn is_stopping(&self) -> bool {
+        *self.call.lock() == Call::Stopping
+    }
+
+    /// Waits at most so long for a call; true if there was one.
+    pub(crate) fn wait(&self, timeout: Duration) -> bool {
+        let mut call = self.call.lock();
+        if *call == Call::Quiet {
+            self.changed.wait_for(&mut call, timeout);
+        }
+        let called = *call == Call::Waiting;
+        if called {
+            *call = Call::Quiet;
+        }
+        called
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trigger(snapshot_bytes: u64) -> Trigger {
+        let mut config = crate::config::Config::built_in().storage;
+        config.snapshot_txns = 100;
+        Trigger::new(&config, snapshot_bytes, Rng::new(1))
+    }
+
+    #[test]
+    fn a_snapshot_is_due_between_half_the_count_and_the_count() {
+        let mut trigger = trigger(0);
+        assert!(!trigger.is_due(LogSize { txns: 50, bytes: 1 }), "at half");
+        assert!(trigger.is_due(LogSize { txns: 101, bytes: 1 }), "above the count");
+    }
+
+    #[test]
+    fn a_large_tree_is_not_written_again_for_a_short_log() {
+        let mut trigger = trigger(1 << 20);
+        assert!(!trigger.is_due(LogSize { txns: 500, bytes: 1 << 19 }), "log shorter than the snapshot");
+        assert!(trigger.is_due(LogSize { txns: 500, bytes: 1 << 20 }), "as long");
+        assert!(trigger.is_due(LogSize { txns: 1000, bytes: 1 }), "ten times the count");
+    }
+}

@@ -1,0 +1,158 @@
+//! The thread that writes snapshots and purges old files.
+//!
+//! A snapshot is an exact view of the tree at one zxid, read in pieces between which writes go on, written in pieces
+//! each of which is synced, with pauses, so that the log's own syncs do not wait behind a large one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gk_proto::Instant;
+use gk_storage::{SnapshotInfo, SnapshotStore, StorageError};
+use gk_tree::{ViewCursor, ViewHead, ViewStatus};
+use tokio::sync::oneshot;
+use tracing::{debug, error, info, warn};
+
+use crate::clock::duration;
+use crate::inbox::Event;
+use crate::log_lane::{LogLane, SnapshotBell};
+use crate::shared::Shared;
+
+/// Bytes of the tree encoded under one guard.
+const GUARD_PIECE: usize = 32 << 10;
+/// Bytes written and synced at once.
+const DISK_PIECE: usize = 1 << 20;
+/// Pause after a disk piece, as a multiple of the time it took: leaves most of the disk to the log.
+const PAUSE_FACTOR: u32 = 3;
+/// Longest such pause.
+const PAUSE_MAX: Duration = Duration::from_millis(200);
+/// How soon to try again when a view could not be begun.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The thread's state.
+pub(crate) struct Snapshots {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) store: SnapshotStore,
+    pub(crate) log: Arc<LogLane>,
+    pub(crate) bell: Arc<SnapshotBell>,
+}
+
+/// How an attempt ended.
+enum Attempt {
+    Written(SnapshotInfo),
+    /// Too much changed meanwhile, or the tree is being swept.
+    NotNow,
+    Stopping,
+}
+
+impl Snapshots {
+    /// Runs until the bell is told to stop.
+    pub(crate) fn run(&self) {
+        let mut next_purge = self.shared.clock.instant();
+        let mut wanted = false;
+        while !self.bell.is_stopping() {
+            let timeout = if wanted { RETRY } else { self.until_purge(next_purge) };
+            wanted |= self.bell.wait(timeout);
+            if wanted {
+                wanted = self.snapshot();
+            }
+            if let Some(purge) = self.shared.config.storage.purge
+                && self.shared.clock.instant() >= next_purge
+            {
+                next_purge = self.shared.clock.instant() + purge.interval;
+                self.purge(purge.snapshots_kept);
+            }
+        }
+    }
+
+    fn until_purge(&self, next_purge: Instant) -> Duration {
+        match self.shared.config.storage.purge {
+            Some(_) => self.shared.clock.until(next_purge),
+            None => duration(gk_proto::Millis(3_600_000)),
+        }
+    }
+
+    /// Tries to take one; true if it must be tried again.
+    fn snapshot(&self) -> bool {
+        let began = self.shared.clock.instant();
+        match self.attempt() {
+            Ok(Attempt::Written(done)) => {
+                let took = self.shared.clock.instant().since(began);
+                self.shared.disk.snapshot.lock().add(took.0);
+                *self.shared.disk.last_snapshot.lock() = Some(self.shared.clock.instant());
+                self.log.snapshot_done(done.bytes);
+                info!("snapshot {} of {} bytes written in {} ms", done.path.display(), done.bytes, took.0);
+                false
+            }
+            Ok(Attempt::NotNow) => {
+                warn!("the tree changes too fast for a snapshot now; it is tried again");
+                true
+            }
+            Ok(Attempt::Stopping) => false,
+            Err(failed) => {
+                error!("the snapshot was dropped, the older ones and the log stand: {failed}");
+                false
+            }
+        }
+    }
+
+    fn attempt(&self) -> Result<Attempt, StorageError> {
+        let (ask, answer) = oneshot::channel();
+        self.shared.inbox.push(Event::BeginView(ask));
+        let head = match answer.blocking_recv() {
+            Ok(Some(head)) => head,
+            Ok(None) => return Ok(Attempt::NotNow),
+            Err(_) => return Ok(Attempt::Stopping),
+        };
+        self.log.snapshot_began();
+        let attempt = self.write(&head);
+        let abandoned = matches!(attempt, Ok(Attempt::NotNow));
+        self.shared.inbox.push(Event::EndView { abandoned });
+        attempt
+    }
+
+    fn write(&self, head: &ViewHead) -> Result<Attempt, StorageError> {
+        debug!("snapshot of {} nodes at {} begins", head.nodes, head.zxid);
+        let mut writer = self.store.writer(head)?;
+        let (mut cursor, mut piece) = (ViewCursor::default(), Vec::new());
+        loop {
+            let status = self.shared.tree.read(|tree| tree.view_piece(&mut cursor, &mut piece, GUARD_PIECE));
+            match status {
+                ViewStatus::Abandoned => {
+                    writer.abandon();
+                    return Ok(Attempt::NotNow);
+                }
+                ViewStatus::More if piece.len() < DISK_PIECE => continue,
+                ViewStatus::More | ViewStatus::Done => {}
+            }
+            let began = self.shared.clock.instant();
+            writer.piece(&piece)?;
+            piece.clear();
+            if status == ViewStatus::Done {
+                return writer.finish().map(Attempt::Written);
+            }
+            let took = Duration::from_nanos(self.shared.clock.instant().0.saturating_sub(began.0));
+            if self.bell.is_stopping() {
+                writer.abandon();
+                return Ok(Attempt::Stopping);
+            }
+            std::thread::park_timeout((took * PAUSE_FACTOR).min(PAUSE_MAX));
+        }
+    }
+
+    fn purge(&self, keep: usize) {
+        match self.store.purge(keep) {
+            Ok(purged) => {
+                for path in purged.removed {
+                    info!("purged {}", path.display());
+                }
+                for path in purged.damaged {
+                    error!(
+                        "{} is damaged: it is left where it is and not counted among the snapshots kept",
+                        path.display()
+                    );
+                }
+            }
+            Err(failed) => error!("old snapshots and logs could not be purged: {failed}"),
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! The task of one client connection: moves bytes between the socket and the connection's machine.
+//!
+//! A connection that idles holds no buffers: reading and writing use those of its thread, and only what the socket
+//! would not take, or half a frame, is kept. All frames that one read brought are answered by one write.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::Future as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use gk_node::conn::{Conn, Effect, Input, Latency};
+use gk_node::{Delivery, Request};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+
+use crate::inbox::Event;
+use crate::link::Link;
+use crate::report;
+use crate::shared::{Guarded, Shared};
+
+/// Bytes read at once.
+const READ_BUFFER: usize = 64 << 10;
+/// A thread's output buffer that grew beyond this for one reply is given back.
+const WRITE_BUFFER_KEPT: usize = 256 << 10;
+
+/// What the connections of one thread share: only one of them runs at a time.
+struct Scratch {
+    input: Vec<u8>,
+    out: Vec<u8>,
+    deliveries: VecDeque<Delivery>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
+        input: vec![0; READ_BUFFER],
+        out: Vec::new(),
+        deliveries: VecDeque::new(),
+    });
+}
+
+/// One connection.
+pub(crate) struct Task {
+    shared: Arc<Shared>,
+    link: Arc<Link>,
+    stream: TcpStream,
+    conn: Conn,
+    /// What the socket would not take.
+    unsent: Vec<u8>,
+    /// The answer to a four-letter word that somebody else prepares.
+    word: Option<oneshot::Receiver<String>>,
+    closing: bool,
+}
+
+/// The socket is of no more use.
+struct Gone;
+
+impl Task {
+    pub(crate) fn new(shared: Arc<Shared>, link: Arc<Link>, stream: TcpStream, conn: Conn) -> Self {
+        Self { shared, link, stream, conn, unsent: Vec::new(), word: None, closing: false }
+    }
+
+    /// Serves the connection until it ends, then removes every trace of it but the session.
+    pub(crate) async fn run(mut self) {
+        std::future::poll_fn(|cx| SCRATCH.with_borrow_mut(|scratch| self.poll(cx, scratch))).await;
+        self.shared.links.write().remove(&self.link.id);
+        self.shared.watches.lock().drop_conn(self.link.id);
+        if let Some(session) = self.conn.session() {
+            self.shared.inbox.push(Event::Disconnected { conn: self.link.id, session });
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<()> {
+        self.link.register(cx.waker());
+        match self.turn(cx, scratch) {
+            Poll::Ready(Err(Gone)) => Poll::Ready(()),
+            Poll::Ready(Ok(())) => unreachable!("a turn ends with the socket or waits"),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Goes on until there is nothing to do but wait.
+    fn turn(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<Result<(), Gone>> {
+        loop {
+            if self.link.is_aborted() {
+                return Poll::Ready(Err(Gone));
+            }
+            ready!(self.flush_unsent(cx))?;
+            if self.closing {
+                ready!(self.finish_word(cx))?;
+                return Poll::Ready(Err(Gone));
+            }
+            if self.link.is_ready() || self.conn.has_backlog() {
+                self.serve(0, scratch);
+            } else if self.conn.wants_bytes() {
+                let mut buffer = ReadBuf::new(&mut scratch.input);
+                match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)) {
+                    Ok(()) if buffer.filled().is_empty() => return Poll::Ready(Err(Gone)),
+                    Ok(()) => {}
+                    Err(_) => return Poll::Ready(Err(Gone)),
+                }
+                let length = buffer.filled().len();
+                self.serve(length, scratch);
+            } else {
+                return Poll::Pending;
+            }
+            self.send(cx, scratch)?;
+        }
+    }
+
+    /// Hands deliveries, then `length` bytes of input, to the machine, all under one guard of the tree.
+    fn serve(&mut self, length: usize, scratch: &mut Scratch) {
+        let Scratch { input, out, deliveries } = scratch;
+        let now = self.shared.clock.instant();
+        if length > 0 {
+            self.link.heard(now);
+        }
+        let before = self.counters();
+        let mut requests = Vec::new();
+        {
+            let shared = self.shared.clone();
+            let world = shared.world();
+            self.link.take(deliveries);
+            for delivery in deliveries.drain(..) {
+                self.conn.handle(now, Input::Deliver(delivery), &world, out);
+                self.effects(&world, &mut requests, out);
+            }
+            let input = match input.get(..length) {
+                Some(bytes) if !bytes.is_empty() => Input::Bytes(bytes),
+                Some(_) | None => Input::Continue,
+            };
+            self.conn.handle(now, input, &world, out);
+            self.effects(&world, &mut requests, out);
+        }
+        if !requests.is_empty() {
+            self.shared.inbox.push(Event::Requests(requests));
+        }
+        if self.closing {
+            self.link.set_closing(now);
+        }
+        self.publish(before);
+    }
+
+    fn effects(&mut self, world: &Guarded<'_>, requests: &mut Vec<Request>, out: &mut Vec<u8>) {
+        while let Some(effect) = self.conn.poll_effect() {
+            match effect {
+                Effect::Request(request) => requests.push(request),
+                Effect::Connect(connect) => self.shared.inbox.push(Event::Connect(connect)),
+                Effect::Authenticated(ids) => *self.link.ids.lock() = ids,
+                Effect::Close => self.closing = true,
+                Effect::Word { word, argument } => {
+                    self.closing = true;
+                    match report::answer(word, argument, &self.shared, &self.link, world) {
+                        report::Answer::Text(text) => out.extend_from_slice(text.as_bytes()),
+                        report::Answer::Later(receiver) => self.word = Some(receiver),
+                    }
+                }
+            }
+        }
+        if let Some(session) = self.conn.session() {
+            self.link.set_session(session);
+        }
+    }
+
+    /// Writes what there is with one call; the rest is kept.
+    fn send(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<(), Gone> {
+        let out = &mut scratch.out;
+        let mut at = 0;
+        while at < out.len() {
+            match Pin::new(&mut self.stream).poll_write(cx, out.get(at..).unwrap_or_default()) {
+                Poll::Ready(Ok(0) | Err(_)) => return Err(Gone),
+                Poll::Ready(Ok(n)) => at += n,
+                Poll::Pending => {
+                    self.unsent.extend_from_slice(out.get(at..).unwrap_or_default());
+                    break;
+                }
+            }
+        }
+        out.clear();
+        out.shrink_to(WRITE_BUFFER_KEPT);
+        Ok(())
+    }
+
+    fn flush_unsent(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+        let mut at = 0;
+        while at < self.unsent.len() {
+            match Pin::new(&mut self.stream).poll_write(cx, self.unsent.get(at..).unwrap_or_default()) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Gone)),
+                Poll::Ready(Ok(n)) => at += n,
+                Poll::Pending => {
+                    self.unsent.drain(..at);
+                    return Poll::Pending;
+                }
+            }
+        }
+        self.unsent = Vec::new();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Waits for the text of a four-letter word that was not at hand, and sends it.
+    fn finish_word(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+        let Some(receiver) = &mut self.word else { return Poll::Ready(Ok(())) };
+        let text = ready!(Pin::new(receiver).poll(cx));
+        self.word = None;
+        self.unsent = text.unwrap_or_default().into_bytes();
+        self.flush_unsent(cx)
+    }
+
+    fn counters(&self) -> (u64, u64, Latency) {
+        let stats = self.conn.stats();
+        (stats.received, stats.sent, stats.latency)
+    }
+
+    /// Lets the rest of the server see the counters.
+    fn publish(&mut self, (received, sent, latency): (u64, u64, Latency)) {
+        let stats = self.conn.stats();
+        self.shared.stats.add(stats.received - received, stats.sent - sent, &latency, &stats.latency);
+        let mut published = self.link.published.lock();
+        if std::mem::take(&mut published.reset) {
+            self.conn.reset_stats();
+        }
+        published.stats.clone_from(self.conn.stats());
+        published.queued = self.conn.queued();
+        published.timeout_ms = self.conn.timeout_ms();
+    }
+}
