@@ -264,7 +264,7 @@ impl Log {
         let (batch, _) = self.buffer.split_at(len);
         let end = current.end + len as u64;
         if self.options.prealloc_bytes > 0 {
-            current.reserve(padded_size(end, current.reserved, self.options.prealloc_bytes))?;
+            current.reserve(padded_size(current.end, end, current.reserved, self.options.prealloc_bytes))?;
             assert!(end <= current.reserved, "batch ends at {end} beyond the reserve {}", current.reserved);
         }
         current.file.write_at(batch, current.end).map_err(StorageError::io("write", &current.path))?;
@@ -305,14 +305,14 @@ impl Log {
         let (first, last) = (self.first_zxid(), self.ends.iter().rfind(|&&(end, _)| end == len));
         let last = last.expect("INVARIANT: the caller took len from this list").1;
         let step = self.options.prealloc_bytes;
-        let end = HEADER_BYTES.len() as u64 + len as u64;
+        let end = HEADER_END + len as u64;
         let spare = match self.spare.take() {
             Some(spare) => spare,
             None => self.make_spare()?,
         };
         if step > 0
             && let Err(error) =
-                reserve(&*spare.file, &spare.path, spare.reserved, padded_size(end, spare.reserved, step))
+                reserve(&*spare.file, &spare.path, spare.reserved, padded_size(HEADER_END, end, spare.reserved, step))
         {
             self.disk.remove(&spare.path).map_err(StorageError::io("remove", &spare.path))?;
             return Err(error);
@@ -344,7 +344,7 @@ impl Log {
         self.marks_sync.follow(marks.as_ref());
         let mut crc = crc32fast::Hasher::new();
         crc.update(HEADER_BYTES);
-        let mut current = Current { file: spare.file, path, end: HEADER_BYTES.len() as u64, reserved, crc, marks };
+        let mut current = Current { file: spare.file, path, end: HEADER_END, reserved, crc, marks };
         failed = current.advance(batch, last).err().or(failed);
         self.current = Some(current);
         self.roll_wanted = false;
@@ -361,7 +361,7 @@ impl Log {
             return Ok(Space::Ample);
         }
         let spare = self.make_spare()?;
-        let wanted = padded_size(HEADER_BYTES.len() as u64, HEADER_BYTES.len() as u64, self.options.prealloc_bytes);
+        let wanted = padded_size(HEADER_END, HEADER_END, 0, self.options.prealloc_bytes);
         match reserve(&*spare.file, &spare.path, 0, wanted) {
             Ok(()) => {
                 self.spare = Some(Spare { reserved: wanted, ..spare });
@@ -413,17 +413,13 @@ pub(crate) fn encode_record(payload: &[u8], out: &mut Vec<u8>) {
     out.push(END_MARK);
 }
 
-/// The size that a log of `size` bytes is padded to so that `end` fits with 4 KiB to spare (`FilePadding`). Unlike
-/// ZooKeeper, which looks at where the last flush ended, we look at where this write will end.
-fn padded_size(end: u64, size: u64, step: u64) -> u64 {
-    let size = size.max(HEADER_BYTES.len() as u64);
-    if end.saturating_add(4096) < size {
-        size
-    } else if end > size {
-        (end + step) / step * step
-    } else {
-        size + step
-    }
+/// The size that a log of `size` bytes is padded to before `start..end` is written (`FilePadding`): the next step when
+/// less than 4 KiB are left at `start`. Unlike ZooKeeper, which notices only at the next write that one went beyond the
+/// padding, we pad for this write before it is made; the sizes are the same.
+fn padded_size(start: u64, end: u64, size: u64, step: u64) -> u64 {
+    let size = size.max(HEADER_END);
+    let padded = if start + 4096 >= size { size + step } else { size };
+    if end > padded { (end + step) / step * step } else { padded }
 }
 
 fn reserve(file: &dyn DiskFile, path: &std::path::Path, reserved: u64, wanted: u64) -> Result<(), StorageError> {
@@ -441,6 +437,8 @@ fn reserve(file: &dyn DiskFile, path: &std::path::Path, reserved: u64, wanted: u
 
 /// `FileHeader` of a log: magic "ZKLG", version 2, database id 0.
 pub(crate) const HEADER_BYTES: &[u8; 16] = b"ZKLG\0\0\0\x02\0\0\0\0\0\0\0\0";
+/// Offset of the first record.
+pub(crate) const HEADER_END: u64 = HEADER_BYTES.len() as u64;
 /// Bytes of a record around its payload.
 pub(crate) const RECORD_OVERHEAD: usize = 13;
 /// The last byte of each record.

@@ -9,7 +9,7 @@ use gk_proto::Zxid;
 
 use crate::disk::{Disk, read_full};
 use crate::error::StorageError;
-use crate::log::HEADER_BYTES;
+use crate::log::{HEADER_BYTES, HEADER_END};
 use crate::marks::{Mark, MarksWriter};
 use crate::name;
 
@@ -58,7 +58,6 @@ fn copy(
     let dir = dir_of(path);
     let own_dir = dir.join(name::OWN_DIR);
     let temporary = own_dir.join(COPY);
-    let header_end = HEADER_BYTES.len() as u64;
     let file = disk.create(&temporary).map_err(StorageError::io("create", &temporary))?;
     let (mut crc, mut end) = (crc32fast::Hasher::new(), 0);
     let mut append = |part: &[u8]| {
@@ -67,9 +66,9 @@ fn copy(
         end += part.len() as u64;
         file.write_at(part, at).map_err(StorageError::io("write", &temporary))
     };
-    if bytes.start == header_end {
+    if bytes.start == HEADER_END {
         // The same header, whatever its version and database id: the copy begins like the original, byte by byte.
-        append(&read_part(disk, path, 0..header_end)?)?;
+        append(&read_part(disk, path, 0..HEADER_END)?)?;
     } else {
         append(HEADER_BYTES)?;
     }

@@ -8,11 +8,11 @@ use std::path::PathBuf;
 use gk_proto::jute::Reader;
 use gk_proto::txn::{LoggedTxn, Txn, decode_header};
 use gk_proto::{DecodeError, Zxid};
-use gk_tree::{Change, ChangeSink, Tree};
+use gk_tree::Tree;
 
 use crate::disk::Disk;
 use crate::error::{Damage, StorageError};
-use crate::log::{BATCH_MAX, HEADER_BYTES, RECORD_OVERHEAD};
+use crate::log::{BATCH_MAX, HEADER_END, RECORD_OVERHEAD};
 use crate::marks::Marks;
 use crate::name;
 use crate::repair::Repair;
@@ -213,7 +213,7 @@ impl<'a> Replay<'a> {
 
     fn apply(&mut self, logged: &LoggedTxn) {
         let zxid = logged.header.zxid;
-        self.tree.apply(&logged.header, &logged.txn, &mut NoChanges);
+        self.tree.apply(&logged.header, &logged.txn, &mut ());
         if matches!(logged.txn, Txn::CloseSession { .. }) {
             while self.tree.sweep(SWEEP) {}
         }
@@ -249,7 +249,7 @@ impl<'a> Replay<'a> {
                 let text = "is not the file that its marks were made for; they are ignored";
                 self.report.warnings.push(format!("{} {text}", path.display()));
                 progress.marks.marks = None;
-                progress.doubt = progress.first.map(|first| (HEADER_BYTES.len() as u64, first));
+                progress.doubt = progress.first.map(|first| (HEADER_END, first));
             }
             Verdict::Changed => {
                 let damage = Damage::NotWhatWasCommitted;
@@ -340,7 +340,7 @@ impl<'a> Replay<'a> {
             // The snapshot has all of it.
             Some(_) if progress.last <= self.base && !progress.torn => None,
             // Of a log without marks everything is in doubt.
-            Some(_) if !ours => Some((HEADER_BYTES.len() as u64, first)),
+            Some(_) if !ours => Some((HEADER_END, first)),
             doubt => doubt,
         };
         if let Some((from, first)) = doubt {
@@ -349,7 +349,7 @@ impl<'a> Replay<'a> {
             self.repairs.push(Repair::Copy { path: path.clone(), from, to, first, last });
         }
         match doubt {
-            Some((from, _)) if from > HEADER_BYTES.len() as u64 => self.repairs.push(Repair::Cut { path, at: from }),
+            Some((from, _)) if from > HEADER_END => self.repairs.push(Repair::Cut { path, at: from }),
             Some(_) => {}
             None if progress.torn || progress.repeated => {
                 self.repairs.push(Repair::Cut { path, at: progress.good_end });
@@ -370,7 +370,7 @@ impl<'a> Replay<'a> {
             Some(first) => {
                 self.report.logs.push(log.name.clone());
                 self.repairs.push(Repair::KeepCopy { path: path.clone() });
-                let (from, to, last) = (HEADER_BYTES.len() as u64, progress.good_end, progress.last);
+                let (from, to, last) = (HEADER_END, progress.good_end, progress.last);
                 self.repairs.push(Repair::Copy { path, from, to, first, last });
             }
         }
@@ -399,7 +399,7 @@ impl Progress {
         Self {
             first: None,
             last: Zxid::ZERO,
-            good_end: HEADER_BYTES.len() as u64,
+            good_end: HEADER_END,
             doubt: None,
             torn: false,
             repeated: false,
@@ -440,13 +440,6 @@ fn follows(last: Zxid, next: Zxid) -> bool {
 fn undecodable(path: &std::path::Path, record: &Record, error: DecodeError) -> StorageError {
     let damage = Damage::Undecodable(error);
     StorageError::Corrupt { path: path.to_owned(), offset: record.start, damage }
-}
-
-/// Nobody watches a tree that is being loaded.
-pub(crate) struct NoChanges;
-
-impl ChangeSink for NoChanges {
-    fn changed(&mut self, _: Change<'_>) {}
 }
 
 /// Nodes of a closed session removed at a time; any number does, nobody waits for the tree here.

@@ -13,7 +13,7 @@ use crate::log::{self, Locks, Log, LogOptions, LogSize};
 use crate::marks::Marks;
 use crate::name::{self, Compression};
 use crate::repair::{self, Repair};
-use crate::replay::{self, DigestCheck, LogFile, NoChanges, Replay, ReplayOptions};
+use crate::replay::{self, DigestCheck, LogFile, Replay, ReplayOptions};
 use crate::snapshot::{self, ReadError, Sections, SnapshotStore};
 
 /// Where the files are and how they are treated.
@@ -107,9 +107,9 @@ pub fn open(disk: Arc<dyn Disk>, options: &StoreOptions) -> Result<Opened, Stora
     let (mut tree, repairs) = opening.recover(&mut report)?;
 
     // All is known; from here on files change.
-    repair::run(&*disk, &repairs, options.force_sync)?;
     dirs.remove_leftovers(&*disk)?;
-    report.orphans = tree.drop_orphans(&mut NoChanges);
+    repair::run(&*disk, &repairs, options.force_sync)?;
+    report.orphans = tree.drop_orphans(&mut ());
     while tree.sweep(SWEEP) {}
     report.last_zxid = tree.last_zxid();
     if report.snapshot.is_none() {
@@ -328,14 +328,12 @@ impl Dirs {
                 return Err(StorageError::DirectoryMissing { dir: dir.clone() });
             }
         }
+        let mut own_dirs = vec![&self.log_own, &self.snap_own];
+        own_dirs.dedup();
         let mut locks = Vec::new();
-        for own in [&self.snap_own, &self.log_own] {
+        for own in own_dirs {
             make_dir(disk, own)?;
-        }
-        for own in [&self.log_own, &self.snap_own] {
-            if own == &self.log_own || self.snap != self.log {
-                locks.push(lock(disk, own)?);
-            }
+            locks.push(lock(disk, own)?);
         }
         if self.snap != self.log {
             self.refuse_misplaced(disk)?;
@@ -367,7 +365,8 @@ impl Dirs {
         Ok(())
     }
 
-    /// Removes what was being written under a temporary name.
+    /// Removes what was being written under a temporary name. Removes, and never writes over it: where a rename between
+    /// two directories reached the disk by halves, the temporary name may still lead to the file that counts.
     fn remove_leftovers(&self, disk: &dyn Disk) -> Result<(), StorageError> {
         for own in [&self.snap_own, &self.log_own] {
             for name in disk.list(own).map_err(StorageError::io("list", own))? {

@@ -1,0 +1,458 @@
+//! A disk in memory with the crash semantics of a real one.
+//!
+//! Faults that must be survived:
+//! - **A killed process**: everything handed to the operating system stays readable, durable or not.
+//! - **A power failure**: of what was not synced, any subset of 512-byte sectors is there, and any length between the
+//!   synced and the last one; names not synced in their directory are there or not, one by one. A rename is whole in
+//!   its new name before it is gone from the old one, but may be found under both.
+//! - **A failed sync**: what it should have written is readable until the power fails and never written after
+//!   (a later sync says yes and does nothing, as Linux does).
+//! - **A full disk**: reserving fails, nothing else.
+//!
+//! Not played here: sectors that lie (see the suite `damage`), which no disk cache explains.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use gk_proto::rng::Rng;
+use gk_storage::{Disk, DiskFile};
+
+const SECTOR: usize = 512;
+
+/// How much of what was not synced a crash leaves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Crash {
+    /// The process is killed, the machine goes on.
+    Kill,
+    /// The power fails and nothing unsynced was written.
+    LoseAll,
+    /// The power fails just after everything was written.
+    KeepAll,
+    /// The power fails and chance decides, sector by sector and name by name.
+    Random(u64),
+}
+
+#[derive(Default)]
+pub(crate) struct MemDisk(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    files: Vec<FileState>,
+    names: BTreeMap<PathBuf, usize>,
+    durable_names: BTreeMap<PathBuf, usize>,
+    dirs: BTreeSet<PathBuf>,
+    /// Changes of names that no sync of their directory has made durable, in order.
+    pending: Vec<NameChange>,
+    locked: BTreeSet<PathBuf>,
+    /// Operations done so far, and the one after which the machine stops.
+    done: u64,
+    stop_after: Option<u64>,
+    /// The operation that fails, and how.
+    fail: Option<(u64, io::ErrorKind)>,
+    /// Bytes that can be reserved in total.
+    capacity: Option<u64>,
+    trace: Vec<String>,
+}
+
+#[derive(Clone, Default)]
+struct FileState {
+    content: Vec<u8>,
+    durable: Vec<u8>,
+    dirty: BTreeSet<usize>,
+}
+
+#[derive(Clone)]
+enum NameChange {
+    Link(PathBuf, usize),
+    Unlink(PathBuf),
+    Rename(PathBuf, PathBuf, usize),
+    /// The half of a rename that is left when the directory of the new name was synced.
+    Leave(PathBuf, usize),
+}
+
+impl fmt::Debug for MemDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MemDisk")
+    }
+}
+
+impl MemDisk {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// After `count` more operations nothing works any more.
+    pub(crate) fn stop_after(&self, count: u64) {
+        let mut state = self.state();
+        state.stop_after = Some(state.done + count);
+    }
+
+    /// The `count`-th operation from here (0 is the next) fails.
+    pub(crate) fn fail(&self, count: u64, kind: io::ErrorKind) {
+        let mut state = self.state();
+        state.fail = Some((state.done + count, kind));
+    }
+
+    pub(crate) fn set_capacity(&self, bytes: Option<u64>) {
+        self.state().capacity = bytes;
+    }
+
+    pub(crate) fn operations(&self) -> u64 {
+        self.state().done
+    }
+
+    /// What the last operations were.
+    pub(crate) fn trace(&self) -> Vec<String> {
+        self.state().trace.clone()
+    }
+
+    /// The same files as another disk.
+    pub(crate) fn clone_files(&self) -> Arc<Self> {
+        let state = self.state();
+        Arc::new(Self(Arc::new(Mutex::new(State {
+            files: state.files.clone(),
+            names: state.names.clone(),
+            durable_names: state.durable_names.clone(),
+            dirs: state.dirs.clone(),
+            pending: state.pending.clone(),
+            ..State::default()
+        }))))
+    }
+
+    /// What the machine finds after a crash.
+    pub(crate) fn crash(&self, how: Crash) -> Arc<Self> {
+        if how == Crash::Kill {
+            return self.clone_files();
+        }
+        let state = self.state();
+        let mut rng = match how {
+            Crash::Random(seed) => Some(Rng::new(seed)),
+            Crash::Kill | Crash::LoseAll | Crash::KeepAll => None,
+        };
+        let mut keep = || rng.as_mut().map_or(how == Crash::KeepAll, |rng| rng.below(2) == 1);
+        let mut names = state.durable_names.clone();
+        for change in &state.pending {
+            match change {
+                NameChange::Link(path, file) if keep() => drop(names.insert(path.clone(), *file)),
+                NameChange::Unlink(path) if keep() => drop(names.remove(path)),
+                NameChange::Rename(from, to, file) if keep() => {
+                    names.insert(to.clone(), *file);
+                    if keep() && names.get(from) == Some(file) {
+                        names.remove(from);
+                    }
+                }
+                NameChange::Leave(from, file) if keep() && names.get(from) == Some(file) => drop(names.remove(from)),
+                NameChange::Link(..) | NameChange::Unlink(_) | NameChange::Rename(..) | NameChange::Leave(..) => {}
+            }
+        }
+        let files = state.files.iter().map(|file| file.crash(&mut keep)).collect();
+        let dirs = state.dirs.clone();
+        let state = State { files, durable_names: names.clone(), names, dirs, ..State::default() };
+        Arc::new(Self(Arc::new(Mutex::new(state))))
+    }
+
+    /// Reads a whole file, past all counters.
+    pub(crate) fn peek(&self, path: &Path) -> Option<Vec<u8>> {
+        let state = self.state();
+        state.names.get(path).map(|&file| state.files[file].content.clone())
+    }
+
+    /// Puts a durable file there, past all counters.
+    pub(crate) fn poke(&self, path: &Path, content: &[u8]) {
+        let mut state = self.state();
+        let file = FileState { content: content.to_vec(), durable: content.to_vec(), dirty: BTreeSet::new() };
+        state.files.push(file);
+        let id = state.files.len() - 1;
+        state.names.insert(path.to_owned(), id);
+        state.durable_names.insert(path.to_owned(), id);
+        let dirs: Vec<PathBuf> = path.ancestors().skip(1).map(Path::to_owned).collect();
+        state.dirs.extend(dirs);
+    }
+
+    /// Removes a file durably, past all counters.
+    pub(crate) fn unpoke(&self, path: &Path) {
+        let mut state = self.state();
+        state.names.remove(path);
+        state.durable_names.remove(path);
+    }
+
+    /// All files, by path.
+    pub(crate) fn paths(&self) -> Vec<PathBuf> {
+        self.state().names.keys().cloned().collect()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn file(&self, id: usize) -> Arc<dyn DiskFile> {
+        Arc::new(MemFile { disk: self.0.clone(), id })
+    }
+}
+
+impl State {
+    fn step(&mut self, what: impl FnOnce() -> String) -> io::Result<()> {
+        if self.stop_after.is_some_and(|stop| self.done >= stop) {
+            return Err(io::Error::other("the machine has stopped"));
+        }
+        self.trace.push(what());
+        let index = self.done;
+        self.done += 1;
+        match self.fail {
+            Some((at, kind)) if at == index => Err(kind.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn find(&self, path: &Path) -> io::Result<usize> {
+        self.names.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+impl FileState {
+    fn crash(&self, keep: &mut impl FnMut() -> bool) -> Self {
+        let mut content = self.durable.clone();
+        if self.content.len() < content.len() && keep() {
+            content.truncate(self.content.len());
+        }
+        for &sector in &self.dirty {
+            let start = sector * SECTOR;
+            let end = (start + SECTOR).min(self.content.len());
+            if start < end && keep() {
+                if content.len() < end {
+                    content.resize(end, 0);
+                }
+                content[start..end].copy_from_slice(&self.content[start..end]);
+            }
+        }
+        if self.content.len() > content.len() && keep() {
+            content.resize(self.content.len(), 0);
+        }
+        Self { durable: content.clone(), content, dirty: BTreeSet::new() }
+    }
+
+    fn sync(&mut self) {
+        self.durable.resize(self.content.len(), 0);
+        for sector in std::mem::take(&mut self.dirty) {
+            let start = sector * SECTOR;
+            let end = (start + SECTOR).min(self.content.len());
+            if start < end {
+                self.durable[start..end].copy_from_slice(&self.content[start..end]);
+            }
+        }
+    }
+
+    fn touch(&mut self, start: usize, end: usize) {
+        self.dirty.extend(start / SECTOR..end.div_ceil(SECTOR));
+    }
+}
+
+impl Disk for MemDisk {
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.step(|| format!("create_dir {}", dir.display()))?;
+        state.dirs.insert(dir.to_owned());
+        Ok(())
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let state = self.state();
+        let inside = state.names.keys().filter(|path| path.parent() == Some(dir));
+        Ok(inside.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect())
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let id = self.state().find(path)?;
+        Ok(self.file(id))
+    }
+
+    fn open_write(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.open(path)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let mut state = self.state();
+        state.step(|| format!("create {}", path.display()))?;
+        let id = match state.names.get(path) {
+            Some(&id) => {
+                state.files[id].content.clear();
+                id
+            }
+            None => {
+                state.files.push(FileState::default());
+                let id = state.files.len() - 1;
+                state.names.insert(path.to_owned(), id);
+                state.pending.push(NameChange::Link(path.to_owned(), id));
+                id
+            }
+        };
+        Ok(self.file(id))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.step(|| format!("rename {} to {}", from.display(), to.display()))?;
+        let id = state.find(from)?;
+        state.names.remove(from);
+        state.names.insert(to.to_owned(), id);
+        state.pending.push(NameChange::Rename(from.to_owned(), to.to_owned(), id));
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.step(|| format!("remove {}", path.display()))?;
+        state.find(path)?;
+        state.names.remove(path);
+        state.pending.push(NameChange::Unlink(path.to_owned()));
+        Ok(())
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        let state = self.state();
+        Ok(state.names.contains_key(path) || state.dirs.contains(path))
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.step(|| format!("sync_dir {}", dir.display()))?;
+        let mut left = Vec::new();
+        for change in std::mem::take(&mut state.pending) {
+            let here = |path: &Path| path.parent() == Some(dir);
+            match change.clone() {
+                NameChange::Link(path, id) if here(&path) => drop(state.durable_names.insert(path, id)),
+                NameChange::Unlink(path) if here(&path) => drop(state.durable_names.remove(&path)),
+                NameChange::Rename(from, to, id) if here(&to) => {
+                    state.durable_names.insert(to, id);
+                    if here(&from) {
+                        state.durable_names.remove(&from);
+                    } else {
+                        left.push(NameChange::Leave(from, id));
+                    }
+                }
+                NameChange::Leave(from, id) if here(&from) => {
+                    if state.durable_names.get(&from) == Some(&id) {
+                        state.durable_names.remove(&from);
+                    }
+                }
+                NameChange::Link(..) | NameChange::Unlink(_) | NameChange::Rename(..) | NameChange::Leave(..) => {
+                    left.push(change);
+                }
+            }
+        }
+        state.pending = left;
+        Ok(())
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
+        if !self.state().locked.insert(path.to_owned()) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(Box::new(Lock { disk: self.0.clone(), path: path.to_owned() }))
+    }
+}
+
+struct Lock {
+    disk: Arc<Mutex<State>>,
+    path: PathBuf,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner).locked.remove(&self.path);
+    }
+}
+
+struct MemFile {
+    disk: Arc<Mutex<State>>,
+    id: usize,
+}
+
+impl fmt::Debug for MemFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MemFile {}", self.id)
+    }
+}
+
+impl MemFile {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn index(offset: u64) -> usize {
+    usize::try_from(offset).expect("small files")
+}
+
+impl DiskFile for MemFile {
+    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
+        let state = self.state();
+        let rest = state.files[self.id].content.get(index(offset)..).unwrap_or_default();
+        let n = rest.len().min(into.len());
+        into[..n].copy_from_slice(&rest[..n]);
+        Ok(n)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let (id, start) = (self.id, index(offset));
+        let mut state = self.state();
+        state.step(|| format!("write {} bytes at {offset} of file {id}", bytes.len()))?;
+        let file = &mut state.files[id];
+        let end = start + bytes.len();
+        if file.content.len() < end {
+            let old = file.content.len();
+            file.content.resize(end, 0);
+            file.touch(old, end);
+        }
+        file.content[start..end].copy_from_slice(bytes);
+        file.touch(start, end);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let id = self.id;
+        let mut state = self.state();
+        state.step(|| format!("set_len {len} of file {id}"))?;
+        state.files[id].content.resize(index(len), 0);
+        Ok(())
+    }
+
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        let id = self.id;
+        let mut state = self.state();
+        state.step(|| format!("allocate {len} bytes at {offset} of file {id}"))?;
+        let end = index(offset + len);
+        let used: u64 = state.files.iter().map(|file| file.content.len() as u64).sum();
+        if state.capacity.is_some_and(|capacity| used + len > capacity) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let file = &mut state.files[id];
+        if file.content.len() < end {
+            file.content.resize(end, 0);
+        }
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let id = self.id;
+        let mut state = self.state();
+        let result = state.step(|| format!("sync file {id}"));
+        match &result {
+            Ok(()) => state.files[id].sync(),
+            // The pages count as clean from here on.
+            Err(_) => state.files[id].dirty.clear(),
+        }
+        result
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.state().files[self.id].content.len() as u64)
+    }
+}
