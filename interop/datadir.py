@@ -1,4 +1,4 @@
-"""ZooKeeper's files on disk, read independently of any server: transaction logs, snapshots, and the tree digest.
+"""ZooKeeper's files on disk, read (and one kind written) independently of any server: transaction logs, snapshots, and the tree digest.
 
 Only what tests look at: the log's records with header, body and digest; a snapshot's sessions, nodes and digest section.
 Everything is strict except the end of a log, where ZooKeeper's own rules say what counts as the end.
@@ -8,6 +8,7 @@ import collections
 import contextlib
 import gzip
 import struct
+import time
 import zlib
 from pathlib import Path
 
@@ -17,7 +18,7 @@ CONTAINER_OWNER = -(1 << 63)
 TTL_OWNER = -(1 << 56)  # plus the ttl in ms: high byte 0xff, 16 bits of zero, 40 bits of ttl
 EMPTY_TREE_DIGEST = 1371985504
 
-Txn = collections.namedtuple("Txn", "session cxid zxid time type body digest")
+Txn = collections.namedtuple("Txn", "session cxid zxid wall_ms type body digest")
 Snapshot = collections.namedtuple("Snapshot", "zxid sessions nodes digest_zxid digest")
 StoredNode = collections.namedtuple("StoredNode", "data acl_id czxid mzxid ctime mtime version cversion aversion owner pzxid")
 
@@ -62,7 +63,7 @@ BODIES = {
 
 def read_txn(payload):
     r = Reader(payload)
-    session, cxid, zxid, time, type_ = r.long(), r.int(), r.long(), r.long(), r.int()
+    session, cxid, zxid, wall_ms, type_ = r.long(), r.int(), r.long(), r.long(), r.int()
     start = r.at
     BODIES[type_](r)
     body = payload[start:r.at]
@@ -72,7 +73,7 @@ def read_txn(payload):
         if version != 2:
             raise ValueError("digest version %d in txn %#x" % (version, zxid))
         digest = r.long() & (1 << 64) - 1
-    return Txn(session, cxid, zxid, time, type_, body, digest)
+    return Txn(session, cxid, zxid, wall_ms, type_, body, digest)
 
 
 def read_log(path):
@@ -210,3 +211,42 @@ def digest_of_reads(tree, owners):
         created = (s.cversion + s.num_children) // 2
         total += node_digest(path, data, s.czxid, s.mzxid, s.pzxid, s.ctime, s.mtime, s.version, created, s.aversion, owner)
     return total & (1 << 64) - 1
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Writing
+
+
+def write_big_tree(data, count, size, root="/fill", per_parent=1000):
+    """Makes a data directory whose only file is a snapshot of `count` nodes of `size` bytes, `per_parent` to a parent.
+
+    The digest section is left out, as the format allows. Returns the snapshot's zxid.
+    """
+    version_2 = Path(data) / "version-2"
+    version_2.mkdir(parents=True, exist_ok=True)
+    parents = -(-count // per_parent)
+    zxid = 1 + parents + count
+    now = int(time.time() * 1000)
+    open_acl = struct.pack(">qiii", 1, 1, 31, 5) + b"world" + struct.pack(">i", 6) + b"anyone"
+    out = bytearray(b"ZKSN\0\0\0\2" + b"\xff" * 8 + struct.pack(">ii", 0, 1) + open_acl)
+
+    def node(path, content, created, children=0, last_child=None, stamp=now, acl=1):
+        raw = path.encode()
+        out.extend(struct.pack(">i", len(raw)) + raw + struct.pack(">i", len(content)) + content)
+        out.extend(struct.pack(">qqqqqiiiqq", acl, created, created, stamp, stamp, 0, children, 0, 0, last_child or created))
+
+    node("", b"", 0, 1, 1, stamp=0, acl=-1)
+    node("/zookeeper", b"", 0, stamp=0, acl=-1)
+    node("/zookeeper/quota", b"", 0, stamp=0, acl=-1)
+    node(root, b"", 1, parents, 1 + parents)
+    content = b"x" * size
+    for p in range(parents):
+        first, last = p * per_parent, min(count, (p + 1) * per_parent)
+        parent = "%s/p%05d" % (root, p)
+        node(parent, b"", 2 + p, last - first, 1 + parents + last)
+        for n in range(first, last):
+            node("%s/n%08d" % (parent, n), content, 2 + parents + n)
+    out.extend(b"\0\0\0\1/")
+    out.extend(struct.pack(">qi", zlib.adler32(out), 1) + b"/")
+    (version_2 / ("snapshot.%x" % zxid)).write_bytes(out)
+    return zxid

@@ -21,7 +21,8 @@ import zk
 
 HERE = Path(__file__).resolve().parent
 APACHE = "%s server {config}" % shlex.quote(str(HERE / "peers" / "apache-zookeeper"))
-OURS = "%s serve {config}" % shlex.quote(str(HERE.parent / "target" / "release" / "gamekeeper"))
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", HERE.parent / "target")).resolve()
+OURS = "%s serve {config}" % shlex.quote(str(TARGET / "release" / "gamekeeper"))
 
 START_PATIENCE_S = 60.0
 STOP_PATIENCE_S = 30.0
@@ -146,9 +147,13 @@ class Server:
 
     def pids(self):
         """Ids of all processes in the server's group (the command may be a wrapper)."""
-        out = subprocess.run(["ps", "-eo", "pid=,pgid="], capture_output=True, text=True, check=True).stdout
-        pairs = (map(int, line.split()) for line in out.splitlines())
-        return [pid for pid, group in pairs if group == self.process.pid]
+        found = []
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):  # gone meanwhile
+                group = path.read_text().rsplit(")", 1)[1].split()[2]
+                if int(group) == self.process.pid:
+                    found.append(int(path.parent.name))
+        return found
 
     def log_lines(self):
         try:
