@@ -69,10 +69,6 @@ pub struct StorageConfig {
     pub snapshot_log_bytes: Option<u64>,
     /// A log file that has grown beyond this is closed (`txnLogSizeLimitInKb`); `None` when off.
     pub log_file_bytes_max: Option<u64>,
-    /// How long a commit may wait for others to share its fsync (`flushDelay`).
-    pub flush_delay: Millis,
-    /// Transactions that one fsync covers at most (`maxBatchSize`).
-    pub batch_txns_max: usize,
     /// A longer fsync is logged and counted (`fsync.warningthresholdms`).
     pub fsync_warning: Millis,
     /// How snapshots are compressed (`snapshot.compression.method`).
@@ -124,8 +120,6 @@ pub struct ClientConfig {
     pub sessionless_timeout: Millis,
     /// Four-letter words that are answered (`4lw.commands.whitelist`).
     pub words: Whitelist,
-    /// Token bucket for new connections; `None` when off (`connection_throttle_tokens=0`).
-    pub throttle: Option<ConnectionThrottle>,
 }
 
 /// A host and a port to listen on.
@@ -172,6 +166,25 @@ impl ListenAddress {
     }
 }
 
+/// A text that is no `[HOST:]PORT`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an address; write PORT for this machine only, or HOST:PORT, such as 0.0.0.0:2181 for every address")]
+pub struct NotAnAddress;
+
+impl std::str::FromStr for ListenAddress {
+    type Err = NotAnAddress;
+
+    /// `HOST:PORT` as in a server line; a bare port is open to this machine only.
+    fn from_str(text: &str) -> Result<Self, NotAnAddress> {
+        if let Ok(port) = text.parse() {
+            return Ok(Self { host: ListenHost::Loopback, port });
+        }
+        ensemble::client_address(text)
+            .filter(|address| address.host != ListenHost::Named(String::new()))
+            .ok_or(NotAnAddress)
+    }
+}
+
 impl std::fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let host = match &self.host {
@@ -181,38 +194,6 @@ impl std::fmt::Display for ListenAddress {
         };
         if host.contains(':') { write!(f, "[{host}]:{}", self.port) } else { write!(f, "{host}:{}", self.port) }
     }
-}
-
-/// The token bucket for new connections, with the BLUE algorithm on top (`BlueThrottle` in ZooKeeper).
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ConnectionThrottle {
-    /// Size of the bucket (`connection_throttle_tokens`).
-    pub tokens: u32,
-    /// Time between two refills (`connection_throttle_fill_time`).
-    pub fill_interval: Millis,
-    /// Tokens per refill (`connection_throttle_fill_count`).
-    pub fill_tokens: u32,
-    /// Time between two changes of the drop probability (`connection_throttle_freeze_time`); `None` never drops early.
-    pub freeze: Option<Millis>,
-    /// Added to the drop probability when the bucket is empty (`connection_throttle_drop_increase`).
-    pub drop_increase: f64,
-    /// Taken from the drop probability when the bucket is full enough (`connection_throttle_drop_decrease`).
-    pub drop_decrease: f64,
-    /// "Full enough": this share of the bucket (`connection_throttle_decrease_ratio`).
-    pub decrease_ratio: f64,
-    /// Tokens that each kind of session costs; `None` when all cost one (`connection_throttle_weight_enabled`).
-    pub weights: Option<SessionWeights>,
-}
-
-/// Tokens that each kind of session costs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SessionWeights {
-    /// A new session (`connection_throttle_global_session_weight`).
-    pub global: u32,
-    /// A new local session (`connection_throttle_local_session_weight`).
-    pub local: u32,
-    /// A reconnect (`connection_throttle_renew_session_weight`).
-    pub renew: u32,
 }
 
 /// Session timeouts and their unit.
@@ -241,24 +222,8 @@ pub struct RequestConfig {
     pub record_extra: u32,
     /// Requests waiting in the server; beyond it no further ones are read (`globalOutstandingLimit`).
     pub outstanding_max: usize,
-    /// Requests larger than this many bytes count against `large_bytes_max` (`largeRequestThreshold`); `None` when off.
-    pub large_threshold: Option<u32>,
-    /// Bytes of large requests in flight; one more is answered by closing its connection (`largeRequestMaxBytes`).
-    pub large_bytes_max: u32,
     /// Refuse what would exceed a quota instead of only logging it (`enforceQuota`).
     pub enforce_quota: bool,
-    /// Requests in the pipeline before reading stalls (`request_throttle_max_requests`); `None` when off.
-    pub pipeline_max: Option<u32>,
-    /// How long a stall lasts before it is looked at again (`request_throttle_stall_time`).
-    pub stall: Millis,
-    /// Drop requests that have gone stale while they were stalled (`request_throttle_drop_stale`).
-    pub drop_stale: bool,
-    /// A request is stale when its connection is gone (`request_stale_connection_check`).
-    pub stale_by_connection: bool,
-    /// A request is stale when it is older than its session's timeout (`request_stale_latency_check`).
-    pub stale_by_age: bool,
-    /// A request that waited longer fails as throttled (`throttled_op_wait_time`); `None` when off.
-    pub wait_max: Option<Millis>,
 }
 
 /// Who may do what.
@@ -343,8 +308,6 @@ impl Config {
                 snapshot_txns: 100_000,
                 snapshot_log_bytes: Some(4 << 30),
                 log_file_bytes_max: None,
-                flush_delay: Millis(0),
-                batch_txns_max: 1000,
                 fsync_warning: Millis(1000),
                 compression: Compression::None,
                 trust_empty_snapshot: false,
@@ -361,7 +324,6 @@ impl Config {
                 total_max: None,
                 sessionless_timeout: Millis(10_000),
                 words: Whitelist::of("srvr"),
-                throttle: None,
             },
             sessions: SessionConfig {
                 tick: Millis(3000),
@@ -375,15 +337,7 @@ impl Config {
                 length_max: 0xfffff,
                 record_extra: 0xfffff,
                 outstanding_max: 1000,
-                large_threshold: None,
-                large_bytes_max: 100 << 20,
                 enforce_quota: false,
-                pipeline_max: None,
-                stall: Millis(100),
-                drop_stale: true,
-                stale_by_connection: true,
-                stale_by_age: false,
-                wait_max: None,
             },
             access: AccessConfig {
                 skip_acl: false,
@@ -431,6 +385,18 @@ mod tests {
         }
         config.listen_on(ListenAddress { host: ListenHost::Any, port: 1 });
         assert_eq!(config.clients.per_address_max, Some(60), "any");
+    }
+
+    #[test]
+    fn addresses_on_a_command_line() {
+        let shown =
+            |text: &str| text.parse::<ListenAddress>().map(|address| (address.to_string(), address.is_loopback()));
+        assert_eq!(shown("2181"), Ok(("127.0.0.1:2181".to_owned(), true)), "a bare port");
+        assert_eq!(shown("0.0.0.0:0"), Ok(("0.0.0.0:0".to_owned(), false)), "every address");
+        assert_eq!(shown("[2001:db8::1]:2181"), Ok(("[2001:db8::1]:2181".to_owned(), false)), "IPv6");
+        for text in ["", "host", ":2181", "host:", "host:66000", "2001:db8::1:2181"] {
+            assert_eq!(shown(text), Err(NotAnAddress), "{text:?}");
+        }
     }
 
     #[test]

@@ -189,7 +189,6 @@ fn monitor(shared: &Shared, world: &Guarded<'_>) -> String {
         local_sessions: 0,
         open_file_descriptors: open_files,
         max_file_descriptors: limit,
-        response_sizes: [-1; 3],
         samples: &samples,
     })
 }

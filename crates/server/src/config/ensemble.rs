@@ -7,6 +7,7 @@ use super::error::{ConfigError, Problem};
 use super::settings::Setting;
 use super::values::number;
 use super::{ListenAddress, ListenHost};
+use std::collections::BTreeMap;
 
 /// One `server.N` line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,10 +18,14 @@ pub(super) struct Server {
     pub(super) client: Option<ListenAddress>,
 }
 
-/// The servers that `members` list, `group` and `weight` lines aside.
+/// The servers that `members` list, by id, `group` and `weight` lines aside. `server.1` and `server.01` are one.
 pub(super) fn servers(members: &[Setting], multi_address: bool) -> Result<Vec<Server>, ConfigError> {
-    let lines = members.iter().filter(|member| member.key.starts_with("server."));
-    lines.map(|line| server(line, multi_address)).collect()
+    let mut servers = BTreeMap::new();
+    for line in members.iter().filter(|member| member.key.starts_with("server.")) {
+        let server = server(line, multi_address)?;
+        servers.insert(server.id, server);
+    }
+    Ok(servers.into_values().collect())
 }
 
 /// `<addr>[|<addr>..][;<client>]`, where `<addr>` is `<host>:<port>:<port>[:<role>]` (`QuorumServer` in ZooKeeper).
@@ -74,7 +79,7 @@ pub(super) fn is_observer(line: &Setting, role: &str) -> Result<bool, ConfigErro
 }
 
 /// `<port>` or `<host>:<port>`.
-fn client_address(part: &str) -> Option<ListenAddress> {
+pub(super) fn client_address(part: &str) -> Option<ListenAddress> {
     let fields = fields(part)?;
     let (host, port) = match fields.as_slice() {
         [port] => ("0.0.0.0", port),

@@ -94,14 +94,6 @@ pub enum Problem {
         /// Largest number that does.
         max: i64,
     },
-    /// A fraction is not one.
-    #[error("{key} is \"{value}\", which is not a decimal number; write one such as 0.02")]
-    NotAFraction {
-        /// The key as written.
-        key: String,
-        /// What stands there.
-        value: String,
-    },
     /// A key that ZooKeeper checks is neither `true` nor `false`.
     #[error("Invalid option {value} for {key}. Choose 'true' or 'false.'")]
     NotABoolean {

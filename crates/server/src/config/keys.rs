@@ -56,6 +56,7 @@ pub(super) enum Area {
     AdminServer,
     Metrics,
     Audit,
+    Throttling,
 }
 
 impl Area {
@@ -68,6 +69,7 @@ impl Area {
             Self::AdminServer => "the admin server is",
             Self::Metrics => "the metrics server is",
             Self::Audit => "the audit log is",
+            Self::Throttling => "throttling by these keys is",
         }
     }
 }
@@ -91,7 +93,7 @@ const fn key(name: &'static str, source: Source, fate: Fate) -> Key {
     Key { name, source, fate }
 }
 
-use Area::{AdminServer, Audit, AuthProviders, Metrics, Sasl, Tls};
+use Area::{AdminServer, Audit, AuthProviders, Metrics, Sasl, Throttling, Tls};
 use Fate::{Ensemble, Honoured, JavaOnly, NotOffered};
 use Form::{Boolean, Number, Text};
 use Source::{Bare, Both, Native, Property};
@@ -173,8 +175,8 @@ const KEYS: &[Key] = &[
     key("localSessionsUpgradingEnabled", Native(Boolean), Honoured),
     key("jute.maxbuffer", Bare, Honoured),
     key("jute.maxbuffer.extrasize", Property, Honoured),
-    key("largeRequestMaxBytes", Property, Honoured),
-    key("largeRequestThreshold", Property, Honoured),
+    key("largeRequestMaxBytes", Property, NotOffered(Throttling)),
+    key("largeRequestThreshold", Property, NotOffered(Throttling)),
     key("maxResponseCacheSize", Property, JavaOnly),
     key("maxGetChildrenResponseCacheSize", Property, JavaOnly),
     key("closeSessionTxn.enabled", Property, Honoured),
@@ -195,9 +197,9 @@ const KEYS: &[Key] = &[
     key("snapCount", Property, Honoured),
     key("snapSizeLimitInKb", Property, Honoured),
     key("txnLogSizeLimitInKb", Property, Honoured),
-    key("flushDelay", Property, Honoured),
-    key("maxWriteQueuePollTime", Property, Honoured),
-    key("maxBatchSize", Property, Honoured),
+    key("flushDelay", Property, JavaOnly),
+    key("maxWriteQueuePollTime", Property, JavaOnly),
+    key("maxBatchSize", Property, JavaOnly),
     key("fsync.warningthresholdms", Both, Honoured),
     key("digest.enabled", Property, Honoured),
     key("intBufferStartingSizeBytes", Property, JavaOnly),
@@ -237,24 +239,24 @@ const KEYS: &[Key] = &[
     key("quorum.auth.server.saslLoginContext", Native(Text), NotOffered(Sasl)),
     key("quorum.auth.kerberos.servicePrincipal", Native(Text), NotOffered(Sasl)),
     // Throttling.
-    key("connection_throttle_tokens", Property, Honoured),
-    key("connection_throttle_fill_time", Property, Honoured),
-    key("connection_throttle_fill_count", Property, Honoured),
-    key("connection_throttle_freeze_time", Property, Honoured),
-    key("connection_throttle_drop_increase", Property, Honoured),
-    key("connection_throttle_drop_decrease", Property, Honoured),
-    key("connection_throttle_decrease_ratio", Property, Honoured),
-    key("connection_throttle_weight_enabled", Property, Honoured),
-    key("connection_throttle_global_session_weight", Property, Honoured),
-    key("connection_throttle_local_session_weight", Property, Honoured),
-    key("connection_throttle_renew_session_weight", Property, Honoured),
-    key("request_throttle_max_requests", Property, Honoured),
-    key("request_throttle_stall_time", Property, Honoured),
-    key("request_throttle_drop_stale", Property, Honoured),
-    key("request_stale_connection_check", Property, Honoured),
-    key("request_stale_latency_check", Property, Honoured),
+    key("connection_throttle_tokens", Property, NotOffered(Throttling)),
+    key("connection_throttle_fill_time", Property, NotOffered(Throttling)),
+    key("connection_throttle_fill_count", Property, NotOffered(Throttling)),
+    key("connection_throttle_freeze_time", Property, NotOffered(Throttling)),
+    key("connection_throttle_drop_increase", Property, NotOffered(Throttling)),
+    key("connection_throttle_drop_decrease", Property, NotOffered(Throttling)),
+    key("connection_throttle_decrease_ratio", Property, NotOffered(Throttling)),
+    key("connection_throttle_weight_enabled", Property, NotOffered(Throttling)),
+    key("connection_throttle_global_session_weight", Property, NotOffered(Throttling)),
+    key("connection_throttle_local_session_weight", Property, NotOffered(Throttling)),
+    key("connection_throttle_renew_session_weight", Property, NotOffered(Throttling)),
+    key("request_throttle_max_requests", Property, NotOffered(Throttling)),
+    key("request_throttle_stall_time", Property, NotOffered(Throttling)),
+    key("request_throttle_drop_stale", Property, NotOffered(Throttling)),
+    key("request_stale_connection_check", Property, NotOffered(Throttling)),
+    key("request_stale_latency_check", Property, NotOffered(Throttling)),
     key("request_throttler.shutdownTimeout", Property, JavaOnly),
-    key("throttled_op_wait_time", Property, Honoured),
+    key("throttled_op_wait_time", Property, NotOffered(Throttling)),
     // Metrics; the class is checked even so.
     key("metricsProvider.className", Native(Text), NotOffered(Metrics)),
     key("controllerPort", Property, JavaOnly),

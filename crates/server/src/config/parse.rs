@@ -6,8 +6,8 @@ use super::load::Loaded;
 use super::settings::{Setting, Settings, SystemProperty};
 use super::values::{Values, boolean, number};
 use super::{
-    AccessConfig, ClientConfig, Compression, Config, ConnectionThrottle, DigestAlgorithm, ListenAddress, ListenHost,
-    PurgeConfig, ReaperConfig, RequestConfig, SessionConfig, SessionWeights, StorageConfig, properties,
+    AccessConfig, ClientConfig, Compression, Config, DigestAlgorithm, ListenAddress, ListenHost, PurgeConfig,
+    ReaperConfig, RequestConfig, SessionConfig, StorageConfig, properties,
 };
 use crate::words::Whitelist;
 use gk_proto::Millis;
@@ -90,11 +90,11 @@ fn check_natives(settings: &Settings) -> Result<(), ConfigError> {
 }
 
 fn check_port_pair(settings: &Settings, address: &'static str, port: &'static str) -> Result<(), ConfigError> {
-    let set = settings.get(port).is_some_and(|setting| number(setting, 1, 65_535).is_ok());
-    if let Some(setting) = settings.get(port).filter(|_| !set) {
+    if let Some(setting) = settings.get(port) {
         number(setting, 0, 65_535)?;
+        return Ok(());
     }
-    match settings.get(address).filter(|_| !set) {
+    match settings.get(address) {
         Some(setting) => Err(setting.wrong(Problem::AddressWithoutPort { address, port })),
         None => Ok(()),
     }
@@ -121,7 +121,6 @@ fn apply(config: &mut Config, settings: &Settings, notices: &mut Vec<Notice>) ->
     config.storage.purge = purge(config.storage.purge, &mut values)?;
     sessions(config, &mut values)?;
     clients(&mut config.clients, &mut values)?;
-    config.clients.throttle = connection_throttle(&mut values)?;
     requests(&mut config.requests, &mut values)?;
     access(&mut config.access, &mut values)?;
     config.access.enforced_schemes = enforced_schemes(&config.access, &mut values)?;
@@ -157,11 +156,6 @@ fn storage(storage: &mut StorageConfig, values: &mut Values<'_>) -> Result<(), C
     }
     set(&mut storage.snapshot_log_bytes, values.kilobytes("snapSizeLimitInKb")?);
     set(&mut storage.log_file_bytes_max, values.kilobytes("txnLogSizeLimitInKb")?);
-    set(&mut storage.flush_delay, values.millis("flushDelay")?);
-    if let Some(batch) = values.limit("maxBatchSize")? {
-        // ZooKeeper counts to infinity where the batch is not bounded; the fsync itself bounds it here.
-        storage.batch_txns_max = batch.unwrap_or(usize::MAX);
-    }
     set(&mut storage.fsync_warning, values.millis("fsync.warningthresholdms")?);
     storage.compression = match values.text("snapshot.compression.method") {
         None => Compression::None,
@@ -211,12 +205,12 @@ fn sessions(config: &mut Config, values: &mut Values<'_>) -> Result<(), ConfigEr
         config.set_tick(Millis(tick.into()));
     }
     let sessions: &mut SessionConfig = &mut config.sessions;
-    // -1 stands for the default, in ZooKeeper too.
+    // -1 stands for the default, in ZooKeeper too; any other number below 0 is no bound.
     for (name, bound) in
         [("minSessionTimeout", &mut sessions.timeout_min), ("maxSessionTimeout", &mut sessions.timeout_max)]
     {
-        let found = values.number(name, -1, i64::from(i32::MAX))?;
-        set(bound, found.filter(|value| *value >= 0).map(|value| Millis(value.unsigned_abs())));
+        let found = values.number(name, i64::from(i32::MIN), i64::from(i32::MAX))?;
+        set(bound, found.filter(|value| *value != -1).map(|value| Millis(value.max(0).unsigned_abs())));
     }
     if sessions.timeout_min > sessions.timeout_max {
         let problem =
@@ -233,8 +227,8 @@ fn sessions(config: &mut Config, values: &mut Values<'_>) -> Result<(), ConfigEr
 
 fn clients(clients: &mut ClientConfig, values: &mut Values<'_>) -> Result<(), ConfigError> {
     check_port_pair(values.settings, "clientPortAddress", "clientPort")?;
-    if let Some(port) = values.number("clientPort", 0, 65_535)?.filter(|port| *port != 0) {
-        let port = u16::try_from(port).expect("INVARIANT: a number from 1 to 65535 was just read");
+    if let Some(port) = values.number("clientPort", 0, 65_535)? {
+        let port = u16::try_from(port).expect("INVARIANT: a number from 0 to 65535 was just read");
         let host = values.text("clientPortAddress").map_or(ListenHost::Any, ensemble::listen_host);
         clients.listen = Some(ListenAddress { host, port });
     }
@@ -253,27 +247,6 @@ fn clients(clients: &mut ClientConfig, values: &mut Values<'_>) -> Result<(), Co
     Ok(())
 }
 
-fn connection_throttle(values: &mut Values<'_>) -> Result<Option<ConnectionThrottle>, ConfigError> {
-    let weights = SessionWeights {
-        global: values.count("connection_throttle_global_session_weight", 1)?.unwrap_or(3),
-        local: values.count("connection_throttle_local_session_weight", 1)?.unwrap_or(1),
-        renew: values.count("connection_throttle_renew_session_weight", 1)?.unwrap_or(2),
-    };
-    let weighted = values.property_flag("connection_throttle_weight_enabled", false);
-    let freeze = values.number("connection_throttle_freeze_time", -1, i64::from(i32::MAX))?;
-    let throttle = ConnectionThrottle {
-        tokens: values.count("connection_throttle_tokens", 0)?.unwrap_or(0),
-        fill_interval: values.millis("connection_throttle_fill_time")?.unwrap_or(Millis(1)),
-        fill_tokens: values.count("connection_throttle_fill_count", 0)?.unwrap_or(1),
-        freeze: freeze.filter(|millis| *millis >= 0).map(|millis| Millis(millis.unsigned_abs())),
-        drop_increase: values.fraction("connection_throttle_drop_increase")?.unwrap_or(0.02),
-        drop_decrease: values.fraction("connection_throttle_drop_decrease")?.unwrap_or(0.002),
-        decrease_ratio: values.fraction("connection_throttle_decrease_ratio")?.unwrap_or(0.0),
-        weights: weighted.then_some(weights),
-    };
-    Ok((throttle.tokens > 0).then_some(throttle))
-}
-
 fn requests(requests: &mut RequestConfig, values: &mut Values<'_>) -> Result<(), ConfigError> {
     set(&mut requests.length_max, values.count("jute.maxbuffer", 1)?);
     // Less than 1024 was never allowed: the slack was a constant once.
@@ -281,17 +254,7 @@ fn requests(requests: &mut RequestConfig, values: &mut Values<'_>) -> Result<(),
     if let Some(outstanding) = values.count("globalOutstandingLimit", 1)? {
         requests.outstanding_max = usize::try_from(outstanding).unwrap_or(usize::MAX);
     }
-    set(&mut requests.large_threshold, values.limit("largeRequestThreshold")?);
-    set(&mut requests.large_bytes_max, values.count("largeRequestMaxBytes", 1)?);
     requests.enforce_quota = values.property_flag("enforceQuota", requests.enforce_quota);
-    set(&mut requests.pipeline_max, values.limit("request_throttle_max_requests")?);
-    set(&mut requests.stall, values.millis("request_throttle_stall_time")?);
-    requests.drop_stale = values.property_flag("request_throttle_drop_stale", requests.drop_stale);
-    requests.stale_by_connection = values.property_flag("request_stale_connection_check", requests.stale_by_connection);
-    requests.stale_by_age = values.property_flag("request_stale_latency_check", requests.stale_by_age);
-    if let Some(wait) = values.millis("throttled_op_wait_time")? {
-        requests.wait_max = (wait.0 > 0).then_some(wait);
-    }
     Ok(())
 }
 

@@ -126,9 +126,9 @@ impl Setting {
     }
 }
 
-/// Whether a key speaks about members of the ensemble, by ZooKeeper's own rule.
+/// Whether a key speaks about members of the ensemble.
 pub(super) fn is_membership(key: &str) -> bool {
-    ["server.", "group", "weight"].iter().any(|prefix| key.starts_with(prefix))
+    ["server.", "group.", "weight."].iter().any(|prefix| key.starts_with(prefix))
 }
 
 /// A plain line may carry the prefix that the property has, except for keys that are no property.
@@ -172,7 +172,7 @@ fn remark(key: Key, setting: &Setting, notices: &mut Vec<Notice>) {
     match key.fate {
         Fate::Honoured | Fate::Ensemble => {}
         // What is switched off and what is not there are the same.
-        Fate::NotOffered(_) if setting.is("false") => {}
+        Fate::NotOffered(_) if matches!(setting.value.to_ascii_lowercase().as_str(), "false" | "0" | "-1") => {}
         Fate::NotOffered(_) if provides_digest_or_ip(setting) || keeps_default_metrics(setting) => {}
         Fate::NotOffered(area) => {
             let text = format!("accepted, but {} not offered yet: it has no effect and opens no port", area.name());

@@ -45,19 +45,6 @@ impl Values<'_> {
         Ok(found.and_then(|value| u32::try_from(value).ok()))
     }
 
-    /// A decimal fraction.
-    pub(super) fn fraction(&self, name: &'static str) -> Result<Option<f64>, ConfigError> {
-        let Some(setting) = self.settings.get(name) else {
-            return Ok(None);
-        };
-        match setting.value.parse::<f64>() {
-            Ok(value) if value.is_finite() => Ok(Some(value)),
-            Ok(_) | Err(_) => {
-                Err(setting.wrong(Problem::NotAFraction { key: setting.key.clone(), value: setting.value.clone() }))
-            }
-        }
-    }
-
     /// A native flag: anything but `true` and `false` is fatal.
     pub(super) fn flag(&self, name: &'static str) -> Result<Option<bool>, ConfigError> {
         self.settings.get(name).map(boolean).transpose()

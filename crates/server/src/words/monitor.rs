@@ -29,8 +29,6 @@ pub struct MonitorReport<'a> {
     pub open_file_descriptors: Option<u64>,
     /// File descriptors allowed.
     pub max_file_descriptors: Option<u64>,
-    /// Length of the last, smallest and largest reply; -1 before the first.
-    pub response_sizes: [i64; 3],
     /// Counters and summaries, by ZooKeeper's names.
     pub samples: &'a [Sample],
 }
@@ -109,10 +107,6 @@ pub fn mntr(report: &MonitorReport<'_>) -> String {
             lines.add(name, value);
         }
     }
-    let names = ["last_client_response_size", "min_client_response_size", "max_client_response_size"];
-    for (name, size) in names.into_iter().zip(report.response_sizes) {
-        lines.add(name, size);
-    }
     for sample in report.samples {
         lines.add_sample(sample);
     }
@@ -188,7 +182,6 @@ mod tests {
             local_sessions: 0,
             open_file_descriptors: Some(65),
             max_file_descriptors: None,
-            response_sizes: [89, 16, 89],
             samples: &samples,
         };
         let expected = "zk_version\t3.9.5-293c895a8d966a3ecb92872be4a1daf87d725da2, built on 2026-02-11 20:18 UTC\n\
@@ -196,7 +189,6 @@ mod tests {
             zk_min_latency\t0\nzk_max_latency\t7\nzk_outstanding_requests\t1\nzk_packets_received\t23\n\
             zk_packets_sent\t22\nzk_znode_count\t9\nzk_watch_count\t8\nzk_approximate_data_size\t73\n\
             zk_global_sessions\t2\nzk_local_sessions\t0\nzk_uptime\t25402\nzk_open_file_descriptor_count\t65\n\
-            zk_last_client_response_size\t89\nzk_min_client_response_size\t16\nzk_max_client_response_size\t89\n\
             zk_bytes_received_count\t575\nzk_connection_drop_probability\t0.0\nzk_avg_fsynctime\t0.6144\n\
             zk_min_fsynctime\t0\nzk_max_fsynctime\t7\nzk_cnt_fsynctime\t306\nzk_sum_fsynctime\t188\n\
             zk_avg_updatelatency\t0.6144\nzk_min_updatelatency\t0\nzk_max_updatelatency\t7\n\

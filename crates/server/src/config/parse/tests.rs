@@ -69,13 +69,15 @@ fn sample_file_of_zookeeper_gives_its_defaults_and_purging() {
 fn tick_time_without_a_line_is_three_seconds() {
     let sessions = config("").sessions;
     assert_eq!([sessions.tick, sessions.timeout_min], [Millis(3000), Millis(6000)], "ZooKeeper's default");
+    assert_eq!(config("minSessionTimeout=-1").sessions, sessions, "-1 is the default");
+    assert_eq!(config("minSessionTimeout=-5").sessions.timeout_min, Millis(0), "no bound");
 }
 
 #[test]
 fn storage_keys_reach_their_fields_with_their_units() {
     let storage = config(
         "dataLogDir=/l\nforceSync=yes\npreAllocSize=1024\nsnapCount=500\nsnapSizeLimitInKb=-1\ntxnLogSizeLimitInKb=2\n\
-         flushDelay=3\nmaxBatchSize=7\nfsync.warningthresholdms=20\nsnapshot.compression.method=gz\n\
+         fsync.warningthresholdms=20\nsnapshot.compression.method=gz\n\
          snapshot.trust.empty=TRUE\nserializeLastProcessedZxid.enabled=false\nautopurge.snapRetainCount=5\n\
          autopurge.purgeInterval=24\ndatadir.autocreate=false",
     )
@@ -84,7 +86,6 @@ fn storage_keys_reach_their_fields_with_their_units() {
     assert_eq!(storage.preallocation_bytes, 1 << 20, "KB");
     assert_eq!((storage.snapshot_txns, storage.snapshot_log_bytes), (500, None), "snapshots");
     assert_eq!(storage.log_file_bytes_max, Some(2048), "KB");
-    assert_eq!((storage.flush_delay, storage.batch_txns_max), (Millis(3), 7), "batches");
     assert_eq!(storage.fsync_warning, Millis(20), "ms");
     assert_eq!(storage.compression, Compression::Gzip, "gz");
     assert_eq!(
@@ -130,27 +131,12 @@ fn client_and_session_keys_reach_their_fields() {
 #[test]
 fn request_and_reaper_keys_reach_their_fields() {
     let config = config(
-        "jute.maxbuffer=0x400000\nglobalOutstandingLimit=20\nlargeRequestThreshold=1000\nlargeRequestMaxBytes=5000\n\
-         enforceQuota=true\nrequest_throttle_max_requests=9\nrequest_throttle_stall_time=7\n\
-         request_throttle_drop_stale=false\nrequest_stale_connection_check=false\nrequest_stale_latency_check=true\n\
-         throttled_op_wait_time=11\nextendedTypesEnabled=true\nemulate353TTLNodes=true\n\
-         znode.container.checkIntervalMs=10\nznode.container.maxPerMinute=12\n\
+        "jute.maxbuffer=0x400000\nglobalOutstandingLimit=20\nenforceQuota=true\nextendedTypesEnabled=true\n\
+         emulate353TTLNodes=true\nznode.container.checkIntervalMs=10\nznode.container.maxPerMinute=12\n\
          znode.container.maxNeverUsedIntervalMs=13\ndigest.enabled=false",
     );
-    let expected = RequestConfig {
-        length_max: 4 << 20,
-        record_extra: 4 << 20,
-        outstanding_max: 20,
-        large_threshold: Some(1000),
-        large_bytes_max: 5000,
-        enforce_quota: true,
-        pipeline_max: Some(9),
-        stall: Millis(7),
-        drop_stale: false,
-        stale_by_connection: false,
-        stale_by_age: true,
-        wait_max: Some(Millis(11)),
-    };
+    let expected =
+        RequestConfig { length_max: 4 << 20, record_extra: 4 << 20, outstanding_max: 20, enforce_quota: true };
     assert_eq!(config.requests, expected, "requests; the extra size follows jute.maxbuffer");
     let expected = ReaperConfig {
         extended_types: true,
@@ -161,27 +147,6 @@ fn request_and_reaper_keys_reach_their_fields() {
     };
     assert_eq!(config.reaper, expected, "reaper");
     assert!(!config.tree_digest, "digest.enabled");
-}
-
-#[test]
-fn throttle_keys_work_in_both_spellings_and_are_off_without_tokens() {
-    assert_eq!(config("connection_throttle_fill_count=3").clients.throttle, None, "off");
-    let throttle = config(
-        "connectionMaxTokens=100\nconnection_throttle_fill_time=5\nconnectionTokenFillCount=3\n\
-         connection_throttle_freeze_time=50\nconnectionDropIncrease=0.5\nconnection_throttle_weight_enabled=true\n\
-         connection_throttle_local_session_weight=4",
-    )
-    .clients
-    .throttle
-    .unwrap();
-    assert_eq!((throttle.tokens, throttle.fill_interval, throttle.fill_tokens), (100, Millis(5), 3), "bucket");
-    assert_eq!(
-        (throttle.freeze, throttle.drop_increase, throttle.drop_decrease),
-        (Some(Millis(50)), 0.5, 0.002),
-        "BLUE"
-    );
-    assert_eq!(throttle.weights, Some(SessionWeights { global: 3, local: 4, renew: 2 }), "weights");
-    refuses("connection_throttle_drop_increase=lots", "zoo.cfg, line 3: connection_throttle_drop_increase is \"lots\"");
 }
 
 #[test]
@@ -248,6 +213,8 @@ fn keys_of_what_is_not_offered_yet_are_warned_about_once_each() {
         ("metricsProvider.className=org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider", "metrics"),
         ("metricsProvider.httpPort=7000", "metrics"),
         ("audit.enable=true", "audit"),
+        ("request_throttle_max_requests=9", "throttling"),
+        ("connectionMaxTokens=100", "throttling"),
     ];
     for (line, what) in lines {
         let found = notices(line);
@@ -260,6 +227,7 @@ fn keys_of_what_is_not_offered_yet_are_warned_about_once_each() {
 #[test]
 fn what_is_switched_off_and_what_is_always_there_needs_no_warning() {
     config("admin.enableServer=false\nsslQuorum=false\naudit.enable=False\nportUnification=false");
+    config("connection_throttle_tokens=0\nlargeRequestThreshold=-1");
     config("metricsProvider.className=org.apache.zookeeper.metrics.impl.DefaultMetricsProvider");
     config("authProvider.1=org.apache.zookeeper.server.auth.DigestAuthenticationProvider");
     config("serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory\nelectionAlg=3\npeerType=observer");
@@ -323,11 +291,11 @@ fn relative_directories_are_accepted_with_a_warning() {
 
 #[test]
 fn a_file_without_a_client_port_is_accepted_with_a_warning() {
-    for text in ["dataDir=/d", "dataDir=/d\nclientPort=0"] {
-        let loaded = load(text, &[], &[]).unwrap();
-        assert_eq!(loaded.config.clients.listen, None, "{text}");
-        assert_eq!(loaded.notices[0].key, "clientPort", "{:?}", loaded.notices);
-    }
+    let loaded = load("dataDir=/d", &[], &[]).unwrap();
+    assert_eq!(loaded.config.clients.listen, None, "no port");
+    assert_eq!(loaded.notices[0].key, "clientPort", "{:?}", loaded.notices);
+    let chosen = load("dataDir=/d\nclientPort=0", &[], &[]).unwrap();
+    assert_eq!(chosen.config.clients.listen.map(|listen| listen.port), Some(0), "the system chooses");
 }
 
 #[test]
@@ -410,6 +378,9 @@ fn ensembles_are_refused_and_so_is_what_zookeeper_refuses() {
     refuses("server.1=a:2888:3888:observer", "zoo.cfg, line 3: Observers w/o quorum");
     refuses("server.1=a:2888:3888\nserver.2=b:2888:3888:observer", "zoo.cfg, line 3: Observers w/o quorum");
     refuses("standaloneEnabled=false", "zoo.cfg: standaloneEnabled = false then number of participants should be >0");
+    let one = with("server.1=a:2888:3888\nserver.01=a:2889:3889").unwrap();
+    assert!(one.config.clients.listen.is_some(), "one server, listed twice");
+    assert!(notices("weightless=1")[0].contains("unknown key"), "not a weight");
     refuses("server.1=a:2888", "zoo.cfg, line 3: a:2888 does not have the form server_config");
     refuses("server.x=a:2888:3888", "zoo.cfg, line 3: server.x is \"x\"");
     let error = refused("dataDir=/d", &[], &[("/d/myid", "one\n")]);
