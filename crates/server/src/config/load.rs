@@ -23,14 +23,9 @@ pub fn load(path: Option<&Path>, system: &[SystemProperty]) -> Result<Loaded, Co
         return apply_system(Config::built_in(), system);
     };
     let name = path.display().to_string();
-    let text = match read(path) {
-        Ok(Some(text)) => Ok(text),
-        Ok(None) => Err(io::Error::from(io::ErrorKind::NotFound)),
-        Err(error) => Err(error),
-    };
-    let text =
-        text.map_err(|error| ConfigError { at: Place::File(name.clone()), problem: Problem::Unreadable(error) })?;
-    let loaded = parse(&name, &text, system, &read)?;
+    let text = read(path)
+        .map_err(|error| ConfigError { at: Place::File(name.clone()), problem: Problem::Unreadable(error) })?;
+    let loaded = parse(&name, &text, system, &read_if_there)?;
     check_resolves(&name, &loaded.config)?;
     Ok(loaded)
 }
@@ -76,12 +71,13 @@ fn property(at: Place, text: &str) -> SystemProperty {
     SystemProperty { at, key: key.trim().to_owned(), value: value.trim().to_owned() }
 }
 
-fn read(path: &Path) -> io::Result<Option<String>> {
-    if path.is_dir() {
-        return Err(io::ErrorKind::IsADirectory.into());
-    }
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(Some(decode(bytes))),
+fn read(path: &Path) -> io::Result<String> {
+    std::fs::read(path).map(decode)
+}
+
+fn read_if_there(path: &Path) -> io::Result<Option<String>> {
+    match read(path) {
+        Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }

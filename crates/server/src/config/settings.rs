@@ -25,10 +25,10 @@ pub(super) struct Setting {
     pub(super) value: String,
 }
 
-/// The values that count, by the name of the key in the table, and the lines about members of the ensemble.
+/// The values that count, by the one spelling of their key, and the lines about members of the ensemble.
 #[derive(Debug, Default)]
 pub(super) struct Settings {
-    found: BTreeMap<&'static str, Setting>,
+    found: BTreeMap<String, Setting>,
     pub(super) members: Vec<Setting>,
 }
 
@@ -63,7 +63,7 @@ impl Settings {
         match find_in_file(&setting.key) {
             Some(key) => {
                 remark(key, &setting, notices);
-                self.found.insert(key.name, setting);
+                self.found.insert(canonical(&setting.key), setting);
             }
             None => notices.push(setting.notice(
                 Severity::Warning,
@@ -93,7 +93,8 @@ impl Settings {
             }
             (Source::Native(_) | Source::Property, false) => return,
         };
-        match self.found.get(key.name) {
+        let name = canonical(prefixed.unwrap_or(&property.key));
+        match self.found.get(&name) {
             Some(line) if file_wins && matches!(line.at, Place::Line(..)) => return,
             Some(line) if matches!(line.at, Place::Line(..)) && line.value != setting.value => {
                 notices.push(line.notice(
@@ -104,7 +105,7 @@ impl Settings {
             Some(_) | None => {}
         }
         remark(key, &setting, notices);
-        self.found.insert(key.name, setting);
+        self.found.insert(name, setting);
     }
 
     /// Native keys that are set, with the form ZooKeeper requires of them.

@@ -101,14 +101,15 @@ impl Environment {
         let named = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
         let variable = |name| std::env::var(name).unwrap_or_else(|_| NOT_AVAILABLE.to_owned());
         let arch = std::env::consts::ARCH;
+        let (user_name, user_home) = user().unwrap_or_else(|| (variable("USER"), variable("HOME")));
         Self {
             host_name: named(uname.nodename()),
             tmp_dir: std::env::temp_dir().display().to_string(),
             os_name: named(uname.sysname()),
             os_arch: if arch == "x86_64" { "amd64" } else { arch }.to_owned(),
             os_version: named(uname.release()),
-            user_name: variable("USER"),
-            user_home: variable("HOME"),
+            user_name,
+            user_home,
             user_dir: std::env::current_dir()
                 .map_or_else(|_| NOT_AVAILABLE.to_owned(), |dir| dir.display().to_string()),
             memory_free: kilobytes("/proc/meminfo", "MemAvailable:") << 10,
@@ -116,6 +117,16 @@ impl Environment {
             memory_total: kilobytes("/proc/self/status", "VmRSS:") << 10,
         }
     }
+}
+
+/// Name and home of the user that runs the process, from the system's list of users: a service has no USER.
+fn user() -> Option<(String, String)> {
+    let id = rustix::process::getuid().as_raw().to_string();
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    users.lines().find_map(|line| match line.split(':').collect::<Vec<_>>().as_slice() {
+        [name, _, user, _, _, home, ..] if *user == id => Some(((*name).to_owned(), (*home).to_owned())),
+        _ => None,
+    })
 }
 
 /// The number after `label` in one of the kernel's tables; 0 where there is none.

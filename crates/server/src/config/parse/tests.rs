@@ -261,6 +261,10 @@ fn a_line_wins_over_a_property_except_where_zookeeper_reads_the_property_only() 
     let shown: Vec<_> = loaded.notices.iter().map(ToString::to_string).collect();
     assert_eq!(shown.len(), 1, "{shown:?}");
     assert!(shown[0].starts_with("zoo.cfg, line 4: jute.maxbuffer: overridden by the -D"), "{shown:?}");
+    let text = "dataDir=/d\nclientPort=1\nssl.a=1";
+    let loaded = load(text, &["zookeeper.ssl.a=2", "zookeeper.ssl.b=3"], &[]).unwrap();
+    let keys: Vec<_> = loaded.notices.iter().map(|notice| notice.key.as_str()).collect();
+    assert_eq!(keys, ["ssl.a", "zookeeper.ssl.b"], "each of a family by itself");
 }
 
 #[test]
