@@ -10,7 +10,7 @@ use gk_proto::stat::OwnerRules;
 use gk_storage::{Disk, Log, Opened, RealDisk, RecoveryReport, SnapshotStore, StoreOptions};
 use gk_tree::{TreeOptions, Watches};
 use parking_lot::{Mutex, RwLock};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::clock::Clock;
@@ -124,20 +124,41 @@ fn accept(
             }
         }
         tokio::spawn(async move { door.sweep().await });
+        // Before anybody is told: a signal that comes the moment after must find us listening for it.
+        let signals = Signals::new()?;
         ready(&Listening { addresses });
-        wait_for_end(shared, driver).await
+        wait_for_end(shared, driver, signals).await
     })
 }
 
-async fn wait_for_end(shared: &Shared, driver: JoinHandle<Option<ServeError>>) -> Result<Exit, ServeError> {
-    let listen = |kind| signal(kind).map_err(ServeError::system("listen for signals"));
-    let (mut term, mut int, mut hup) =
-        (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?, listen(SignalKind::hangup())?);
+/// The signals that end a server.
+struct Signals([(SignalKind, Signal); 3]);
+
+impl Signals {
+    fn new() -> Result<Self, ServeError> {
+        let listen = |kind| signal(kind).map(|signal| (kind, signal)).map_err(ServeError::system("listen for signals"));
+        Ok(Self([listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?, listen(SignalKind::hangup())?]))
+    }
+
+    /// The number of the first that comes.
+    async fn next(&mut self) -> i32 {
+        let [(term, on_term), (int, on_int), (hup, on_hup)] = &mut self.0;
+        tokio::select! {
+            _ = on_term.recv() => term.as_raw_value(),
+            _ = on_int.recv() => int.as_raw_value(),
+            _ = on_hup.recv() => hup.as_raw_value(),
+        }
+    }
+}
+
+async fn wait_for_end(
+    shared: &Shared,
+    driver: JoinHandle<Option<ServeError>>,
+    mut signals: Signals,
+) -> Result<Exit, ServeError> {
     let mut driver = tokio::task::spawn_blocking(move || driver.join());
     let number = tokio::select! {
-        _ = term.recv() => SignalKind::terminate().as_raw_value(),
-        _ = int.recv() => SignalKind::interrupt().as_raw_value(),
-        _ = hup.recv() => SignalKind::hangup().as_raw_value(),
+        number = signals.next() => number,
         ended = &mut driver => return Err(ended_by_itself(ended)),
     };
     info!("stopping on signal {number}");
