@@ -40,6 +40,7 @@ struct Queue {
 struct Writer {
     log: Log,
     trigger: Trigger,
+    file: FileLimit,
     snapshots: Arc<SnapshotBell>,
 }
 
@@ -55,7 +56,7 @@ impl LogLane {
         Self {
             queue: Mutex::default(),
             arrived: Condvar::new(),
-            log: Mutex::new(Writer { log, trigger, snapshots: bell }),
+            log: Mutex::new(Writer { log, trigger, file: FileLimit::new(config), snapshots: bell }),
         }
     }
 
@@ -80,6 +81,7 @@ impl LogLane {
         let mut writer = self.log.lock();
         writer.log.snapshot_began();
         writer.log.roll();
+        writer.file.bytes = 0;
     }
 
     /// A snapshot has been written: what the next one is measured by.
@@ -151,6 +153,9 @@ impl Writer {
                 return None;
             }
         }
+        if self.file.is_exceeded(report.written.bytes) {
+            self.log.roll();
+        }
         if self.trigger.is_due(self.log.since_snapshot()) {
             self.snapshots.ring();
         }
@@ -188,6 +193,28 @@ impl Writer {
         while !shared.is_stopping() && !matches!(self.log.ensure_space(), Ok(Space::Ample) | Err(_)) {
             std::thread::park_timeout(SPACE_RETRY);
         }
+    }
+}
+
+/// Decides when a log file is long enough (`txnLogSizeLimitInKb`). A start begins a new file.
+struct FileLimit {
+    bytes: u64,
+    bytes_max: u64,
+}
+
+impl FileLimit {
+    fn new(config: &StorageConfig) -> Self {
+        Self { bytes: 0, bytes_max: config.log_file_bytes_max.unwrap_or(u64::MAX) }
+    }
+
+    /// Counts what was written; true, and counting anew, when the next txn belongs into a new file.
+    fn is_exceeded(&mut self, written: u64) -> bool {
+        self.bytes += written;
+        let exceeded = self.bytes > self.bytes_max;
+        if exceeded {
+            self.bytes = 0;
+        }
+        exceeded
     }
 }
 
@@ -285,6 +312,15 @@ mod tests {
         let mut config = crate::config::Config::built_in().storage;
         config.snapshot_txns = 100;
         Trigger::new(&config, snapshot_bytes, Rng::new(1))
+    }
+
+    #[test]
+    fn a_log_file_ends_once_it_exceeds_its_limit() {
+        let mut config = crate::config::Config::built_in().storage;
+        assert!(!FileLimit::new(&config).is_exceeded(u64::MAX), "no limit");
+        config.log_file_bytes_max = Some(100);
+        let mut file = FileLimit::new(&config);
+        assert_eq!([100, 1, 100, 1].map(|written| file.is_exceeded(written)), [false, true, false, true], "twice");
     }
 
     #[test]
