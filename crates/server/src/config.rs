@@ -75,8 +75,6 @@ pub struct StorageConfig {
     pub compression: Compression,
     /// Start from a log without any snapshot (`snapshot.trust.empty`), as left behind by ZooKeeper before 3.5.
     pub trust_empty_snapshot: bool,
-    /// Write the last zxid at the end of snapshots (`serializeLastProcessedZxid.enabled`).
-    pub snapshot_last_zxid: bool,
     /// Remove old snapshots and logs; `None` when `autopurge.purgeInterval=0`.
     pub purge: Option<PurgeConfig>,
     /// Start although the log is corrupt before its end, dropping what follows (`--accept-data-loss`).
@@ -220,8 +218,6 @@ pub struct RequestConfig {
     pub length_max: u32,
     /// How much longer a stored record may be (`jute.maxbuffer.extrasize`).
     pub record_extra: u32,
-    /// Requests waiting in the server; beyond it no further ones are read (`globalOutstandingLimit`).
-    pub outstanding_max: usize,
     /// Refuse what would exceed a quota instead of only logging it (`enforceQuota`).
     pub enforce_quota: bool,
 }
@@ -242,8 +238,6 @@ pub struct AccessConfig {
     pub enforced_schemes: Option<Vec<String>>,
     /// Accept `reconfig` (`reconfigEnabled`).
     pub reconfig: bool,
-    /// Serve reads without a quorum (`readonlymode.enabled`); a standalone server always has one.
-    pub read_only_mode: bool,
 }
 
 /// Hash of the scheme `digest`.
@@ -311,7 +305,6 @@ impl Config {
                 fsync_warning: Millis(1000),
                 compression: Compression::None,
                 trust_empty_snapshot: false,
-                snapshot_last_zxid: true,
                 // ZooKeeper never purges unless told to, and so fills the disks of those who did not know.
                 purge: Some(PurgeConfig { snapshots_kept: 3, interval: Millis(3_600_000) }),
                 accept_data_loss: false,
@@ -333,12 +326,7 @@ impl Config {
                 local_upgrade: false,
                 close_lists_ephemerals: true,
             },
-            requests: RequestConfig {
-                length_max: 0xfffff,
-                record_extra: 0xfffff,
-                outstanding_max: 1000,
-                enforce_quota: false,
-            },
+            requests: RequestConfig { length_max: 0xfffff, record_extra: 0xfffff, enforce_quota: false },
             access: AccessConfig {
                 skip_acl: false,
                 super_digest: None,
@@ -346,7 +334,6 @@ impl Config {
                 digest_algorithm: DigestAlgorithm::Sha1,
                 enforced_schemes: None,
                 reconfig: false,
-                read_only_mode: false,
             },
             reaper: ReaperConfig {
                 extended_types: false,

@@ -170,7 +170,7 @@ const KEYS: &[Key] = &[
     key("maxSessionTimeout", Native(Number), Honoured),
     key("maxClientCnxns", Native(Number), Honoured),
     key("maxCnxns", Property, Honoured),
-    key("globalOutstandingLimit", Property, Honoured),
+    key("globalOutstandingLimit", Property, NotOffered(Throttling)),
     key("localSessionsEnabled", Native(Boolean), Honoured),
     key("localSessionsUpgradingEnabled", Native(Boolean), Honoured),
     key("jute.maxbuffer", Bare, Honoured),

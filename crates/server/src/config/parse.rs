@@ -124,7 +124,8 @@ fn apply(config: &mut Config, settings: &Settings, notices: &mut Vec<Notice>) ->
     requests(&mut config.requests, &mut values)?;
     access(&mut config.access, &mut values)?;
     config.access.enforced_schemes = enforced_schemes(&config.access, &mut values)?;
-    if config.access.read_only_mode {
+    // A standalone server is never read-only, but it answers those who ask.
+    if values.property_flag("readonlymode.enabled", false) {
         config.clients.words.allow(crate::words::Word::Isro);
     }
     reaper(&mut config.reaper, &mut values)?;
@@ -166,7 +167,10 @@ fn storage(storage: &mut StorageConfig, values: &mut Values<'_>) -> Result<(), C
         }
     };
     storage.trust_empty_snapshot = values.property_flag("snapshot.trust.empty", storage.trust_empty_snapshot);
-    storage.snapshot_last_zxid = values.property_flag("serializeLastProcessedZxid.enabled", storage.snapshot_last_zxid);
+    if !values.property_flag("serializeLastProcessedZxid.enabled", true) {
+        let text = "no effect: snapshots always end in the last zxid, which ZooKeeper before 3.9 does not look for";
+        warn(values, "serializeLastProcessedZxid.enabled", text);
+    }
     Ok(())
 }
 
@@ -251,9 +255,6 @@ fn requests(requests: &mut RequestConfig, values: &mut Values<'_>) -> Result<(),
     set(&mut requests.length_max, values.count("jute.maxbuffer", 1)?);
     // Less than 1024 was never allowed: the slack was a constant once.
     requests.record_extra = values.count("jute.maxbuffer.extrasize", 0)?.unwrap_or(requests.length_max).max(1024);
-    if let Some(outstanding) = values.count("globalOutstandingLimit", 1)? {
-        requests.outstanding_max = usize::try_from(outstanding).unwrap_or(usize::MAX);
-    }
     requests.enforce_quota = values.property_flag("enforceQuota", requests.enforce_quota);
     Ok(())
 }
@@ -276,7 +277,6 @@ fn access(access: &mut AccessConfig, values: &mut Values<'_>) -> Result<(), Conf
         Some(_) => return Err(unknown_choice(values.settings, algorithm, "SHA1, SHA-256, SHA-512")),
     };
     set(&mut access.reconfig, values.flag("reconfigEnabled")?);
-    access.read_only_mode = values.property_flag("readonlymode.enabled", access.read_only_mode);
     Ok(())
 }
 
