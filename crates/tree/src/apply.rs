@@ -111,6 +111,7 @@ impl Tree {
         if !is_joined(path) {
             return Outcome::Failed(ErrorCode::BadArguments);
         }
+        self.sweep_for_quotas(path);
         let Some(parent) = self.live_id(parent_path) else { return Outcome::Failed(ErrorCode::NoNode) };
         if let Some(existing) = self.any_id(path) {
             if self.is_gone(self.node(existing)) {
@@ -174,6 +175,7 @@ impl Tree {
         if !is_deletable(path) {
             return Outcome::Failed(ErrorCode::BadArguments);
         }
+        self.sweep_for_quotas(path);
         let parent = path::parent(path).and_then(|parent| self.live_id(parent));
         let Some(parent) = parent else { return Outcome::Failed(ErrorCode::NoNode) };
         self.raise_pzxid(parent, zxid);
@@ -224,6 +226,7 @@ impl Tree {
         version: i32,
         changes: &mut impl ChangeSink,
     ) -> Outcome {
+        self.sweep_for_quotas(path);
         let Some(id) = self.live_id(path) else { return Outcome::Failed(ErrorCode::NoNode) };
         // The root goes by two names here, and by one everywhere else.
         let path = if id == NodeId::ROOT { "/" } else { path };

@@ -9,7 +9,7 @@
 //! child watch one event for each node that goes, here it gets one for each parent, as all went at one zxid.
 
 use gk_proto::acl::AclList;
-use gk_proto::path;
+use gk_proto::path::{self, QUOTA_ROOT};
 use gk_proto::stat::Owner;
 use gk_proto::txn::TxnHeader;
 use gk_proto::watch::EventType;
@@ -113,11 +113,17 @@ impl Tree {
         self.is_sweeping()
     }
 
+    /// Lowers the number of ephemeral nodes up to which a closeSession removes them at once: for tests and the
+    /// simulator, so that dead owners are common there. What a txn does in the end does not depend on it.
+    pub fn set_inline_deletes_max(&mut self, max: usize) {
+        self.inline_deletes_max = max.min(INLINE_DELETES_MAX);
+    }
+
     /// The effect of closeSession: first the paths that it names, then what else is known of the session.
     pub(crate) fn close_session(&mut self, header: &TxnHeader, paths: &[String], changes: &mut impl ChangeSink) {
         let TxnHeader { session, zxid, .. } = *header;
         self.sessions.remove(&session);
-        if self.ephemeral_count_of(session) <= INLINE_DELETES_MAX {
+        if self.ephemeral_count_of(session) <= self.inline_deletes_max {
             for path in paths {
                 self.delete(path, zxid, changes);
             }
@@ -135,6 +141,14 @@ impl Tree {
         self.owners.kill(session, zxid);
         if let Some(dead) = self.owners.dead().last().filter(|dead| dead.session == session) {
             changes.owner_died(&DeadOwner { tree: self, dead });
+        }
+    }
+
+    /// Removes all nodes of all dead owners before a txn that is about quotas: what it finds or leaves in a usage node
+    /// must not depend on how far the sweep is.
+    pub(crate) fn sweep_for_quotas(&mut self, path: &str) {
+        if path.starts_with(QUOTA_ROOT) {
+            while self.sweep(usize::MAX) {}
         }
     }
 
@@ -173,7 +187,7 @@ impl Tree {
 }
 
 /// Ephemeral nodes that a closeSession removes at once, which takes some milliseconds; an owner of more is marked dead.
-const INLINE_DELETES_MAX: usize = 4096;
+pub(crate) const INLINE_DELETES_MAX: usize = 4096;
 
 /// Dead owners at a time, as every stat asks them all; the oldest is swept whole when one more comes.
 const DEAD_OWNERS_MAX: usize = 16;

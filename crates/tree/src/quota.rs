@@ -5,7 +5,8 @@
 //! own stat (`DataTree.updateQuotaStat`, `StatsTrack`).
 //!
 //! Two things stop an Apache server and not this one: a quota on `/` counts nothing, and a usage that does not parse is
-//! left as it is. While nodes of a dead owner are being removed, usage still counts those that remain.
+//! left as it is. While nodes of a dead owner are being removed, usage still counts those that remain; a txn on a node
+//! below `/zookeeper/quota` waits for none of them to remain.
 //!
 //! Not done here: refusing what a hard limit forbids, which is decided before a txn is made.
 
@@ -236,7 +237,103 @@ const BYTES: &str = "bytes";
 
 #[cfg(test)]
 mod tests {
+    use gk_proto::acl;
+    use gk_proto::txn::{CreateKind, Txn};
+
     use super::*;
+    use crate::testing::{Bench, create, create_with, delete, set_data};
+
+    const USAGE: &str = "/zookeeper/quota/q/zookeeper_stats";
+
+    fn node(path: &str, data: &str) -> Txn {
+        create_with(path, Some(data.as_bytes()), acl::open(), CreateKind::Create, -1)
+    }
+
+    /// `/q` with 5 bytes, and a quota on it, made as clients make it.
+    fn with_quota() -> Bench {
+        let mut bench = Bench::new();
+        bench.apply(&node("/q", "12345"));
+        bench.apply(&node("/zookeeper/quota/q", ""));
+        bench.apply(&node("/zookeeper/quota/q/zookeeper_limits", "count=3,bytes=-1=;byteHardLimit=20"));
+        bench.apply(&node(USAGE, "count=0,bytes=0"));
+        bench
+    }
+
+    #[test]
+    fn usage_follows_every_change_below_without_touching_its_stat() {
+        let mut bench = with_quota();
+        assert_eq!(bench.text(USAGE), "count=1,bytes=5", "counted when the usage node is made, its own path included");
+        let stat = bench.stat(USAGE);
+        bench.apply(&node("/q/a", "123"));
+        assert_eq!(bench.text(USAGE), "count=2,bytes=8", "create");
+        bench.apply(&set_data("/q/a", "1", 1));
+        assert_eq!(bench.text(USAGE), "count=2,bytes=6", "setData");
+        bench.apply(&set_data("/q", "", 1));
+        assert_eq!(bench.text(USAGE), "count=2,bytes=1", "setData of the path itself");
+        bench.apply(&node("/qq", "123"));
+        assert_eq!(bench.text(USAGE), "count=2,bytes=1", "a neighbour whose name begins alike");
+        bench.apply(&delete("/q/a"));
+        assert_eq!(bench.text(USAGE), "count=1,bytes=0", "delete");
+        assert_eq!(bench.stat(USAGE), gk_proto::stat::Stat { data_length: 15, ..stat }, "only the data changed");
+        assert_eq!(bench.changes.lines, ["-/q/a@9"], "and nobody is told");
+    }
+
+    #[test]
+    fn the_deepest_quota_counts() {
+        let mut bench = with_quota();
+        for path in ["/q/in", "/zookeeper/quota/q/in"] {
+            bench.apply(&node(path, ""));
+        }
+        bench.apply(&node("/zookeeper/quota/q/in/zookeeper_limits", "count=9,bytes=9"));
+        bench.apply(&node("/zookeeper/quota/q/in/zookeeper_stats", ""));
+        bench.apply(&node("/q/in/a", "123"));
+        assert_eq!(bench.text(USAGE), "count=2,bytes=5", "the outer one is left out");
+        let quota = bench.tree.quota("/q/in/not/there").unwrap();
+        let limits = QuotaLimits { count: 9, bytes: 9, count_hard: -1, bytes_hard: -1 };
+        assert_eq!((quota.path.as_str(), quota.limits), ("/q/in", limits), "the inner one");
+        assert_eq!(quota.usage, QuotaUsage { count: 2, bytes: 3 }, "and its usage");
+        bench.apply(&delete("/zookeeper/quota/q/in/zookeeper_limits"));
+        let quota = bench.tree.quota("/q/in/a").unwrap();
+        assert_eq!((quota.path.as_str(), quota.limits.bytes_hard), ("/q", 20), "the outer one again");
+        assert_eq!(bench.tree.quota("/other"), None, "none");
+    }
+
+    /// Two texts that stop an Apache server: a quota on the root, and a usage that does not parse.
+    #[test]
+    fn hostile_quotas_count_nothing_and_stop_nothing() {
+        let mut bench = with_quota();
+        for name in [LIMITS, STATS] {
+            bench.apply(&node(&format!("{QUOTA_ROOT}/{name}"), "count=1,bytes=1"));
+        }
+        bench.apply(&create("/a"));
+        assert_eq!(bench.text("/zookeeper/quota/zookeeper_stats"), "count=1,bytes=1", "no quota on the root");
+        assert_eq!(bench.tree.quota("/a"), None, "nor is it found");
+        bench.apply(&Txn::SetData { path: USAGE.into(), data: None, version: 1 });
+        bench.apply(&create("/q/a"));
+        bench.apply(&set_data(USAGE, "count=", 1));
+        bench.apply(&create("/q/b"));
+        assert_eq!(bench.text(USAGE), "count=0,bytes=3", "an empty value is -1, as is a missing one");
+        bench.apply(&set_data(USAGE, "nonsense", 1));
+        bench.apply(&create("/q/c"));
+        assert_eq!(bench.text(USAGE), "nonsense", "left as it is");
+        assert_eq!(bench.tree.quota("/q"), None, "nothing to compare with");
+        bench.apply(&set_data(USAGE, &format!("count={},bytes=0", i64::MAX), 1));
+        bench.apply(&create("/q/d"));
+        assert_eq!(bench.text(USAGE), format!("count={},bytes=4", i64::MIN), "wraps, as in Java");
+    }
+
+    /// Hazard 57 (Z-1448): create, quota and delete in any order, also with the quota's own path missing.
+    #[test]
+    fn a_quota_may_be_older_than_its_path() {
+        let mut bench = with_quota();
+        bench.apply(&delete("/q"));
+        assert_eq!(bench.text(USAGE), "count=0,bytes=0", "nothing there");
+        bench.apply(&delete(USAGE));
+        bench.apply(&create("/q"));
+        assert_eq!(bench.tree.quota("/q"), None, "limits without usage");
+        bench.apply(&node(USAGE, ""));
+        assert_eq!(bench.text(USAGE), "count=1,bytes=4", "counted");
+    }
 
     #[test]
     fn texts_read_and_write_as_zookeepers() {

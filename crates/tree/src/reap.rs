@@ -60,3 +60,48 @@ fn is_due(node: NodeRef<'_>, now: WallTime, never_used_ms: i64) -> bool {
         Owner::Persistent | Owner::Session(_) => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use gk_proto::txn::CreateKind;
+
+    use super::*;
+    use crate::testing::{Bench, create, create_kind, delete, set_data};
+
+    fn due(bench: &Bench, now: i64, never_used_ms: i64) -> Vec<String> {
+        let (mut cursor, mut out) = (ReapCursor::default(), Vec::new());
+        while bench.tree.reap_candidates(WallTime(now), never_used_ms, &mut cursor, 1, &mut out) {}
+        assert_eq!(cursor, ReapCursor::default(), "back at the start");
+        out
+    }
+
+    #[test]
+    fn containers_go_once_emptied() {
+        let mut bench = Bench::new();
+        for path in ["/used", "/unused", "/full"] {
+            bench.apply(&create_kind(path, CreateKind::Container));
+        }
+        for path in ["/used/child", "/full/child"] {
+            bench.apply(&create(path));
+        }
+        assert!(due(&bench, 1_000_000, 0).is_empty(), "a container that never had a child stays");
+        bench.apply(&delete("/used/child"));
+        assert_eq!(due(&bench, 1_000_000, 0), ["/used"], "emptied");
+        assert_eq!(due(&bench, 2_000 + 500, 500), ["/used"], "unused, but not for long enough");
+        assert_eq!(due(&bench, 2_000 + 501, 500), ["/used", "/unused"], "unused for too long");
+    }
+
+    #[test]
+    fn ttl_nodes_go_when_old_and_empty() {
+        let mut bench = Bench::new();
+        for path in ["/old", "/refreshed", "/parent"] {
+            bench.apply(&create_kind(path, CreateKind::Ttl(10_000)));
+        }
+        bench.apply(&create("/parent/child"));
+        assert!(due(&bench, 11_000, 0).is_empty(), "exactly the time to live is not yet too old");
+        bench.apply(&set_data("/refreshed", "", 1));
+        assert_eq!(due(&bench, 14_000, 0), ["/old"], "setData refreshes, a child protects");
+        bench.apply(&delete("/parent/child"));
+        assert_eq!(due(&bench, 1_000_000, 0), ["/old", "/refreshed", "/parent"], "a child's comings and goings do not");
+    }
+}

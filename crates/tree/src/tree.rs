@@ -8,6 +8,7 @@ use gk_proto::{SessionId, Zxid, acl, digest, path};
 
 use crate::acls::{AclIndex, AclTable};
 use crate::checksum::{checksum, prefix_crc};
+use crate::dead::INLINE_DELETES_MAX;
 use crate::index::{PathHash, PathIndex};
 use crate::node::{Node, NodeId, NodeSeed};
 use crate::node_ref::NodeRef;
@@ -47,6 +48,7 @@ pub struct Tree {
     pub(crate) digest: u64,
     pub(crate) path_and_data_bytes: u64,
     pub(crate) view: Option<Box<View>>,
+    pub(crate) inline_deletes_max: usize,
 }
 
 impl Tree {
@@ -64,6 +66,7 @@ impl Tree {
             digest: 0,
             path_and_data_bytes: 0,
             view: None,
+            inline_deletes_max: INLINE_DELETES_MAX,
         };
         let stat = StatPersisted::default();
         let acl = AclIndex::BUILT_IN;
