@@ -6,15 +6,15 @@
 //! A tree is a function of the txns applied to it. What goes beyond that is told apart in [`TreeOptions`].
 //!
 //! Read in this order:
-//! - [`slab`], [`node`], [`index`], [`acls`]: where nodes are, what one holds, how a path finds it, shared ACL lists
-//! - [`tree`], [`node_ref`]: the whole, what readers ask, and the few steps that all changes are made of
-//! - [`checksum`]: Apache's digest of a tree
-//! - [`change`], [`apply`]: what each txn does and what it tells the world
-//! - [`owners`], [`dead`], [`reap`]: ephemeral nodes and the end of their session; containers and TTL nodes
-//! - [`quota`]: limits and usage of subtrees
-//! - [`view`], [`builder`]: a tree out to a snapshot while writes go on, and in again
-//! - [`watches`]: watch tables, kept apart from the tree so that they can have a lock of their own
-//! - [`invariants`]: what must hold, checked from outside
+//! - `slab`, `node`, `index`, `acls`: where nodes are, what one holds, how a path finds it, shared ACL lists
+//! - `tree`, `node_ref`: the whole, what readers ask, and the few steps that all changes are made of
+//! - `checksum`: Apache's digest of a tree
+//! - `change`, `apply`: what each txn does and what it tells the world
+//! - `owners`, `dead`, `reap`: ephemeral nodes and the end of their session; containers and TTL nodes
+//! - `quota`: limits and usage of subtrees
+//! - `view`, `builder`: a tree out to a snapshot while writes go on, and in again
+//! - `watches`: watch tables, kept apart from the tree so that they can have a lock of their own
+//! - `invariants`: what must hold, checked from outside
 
 mod slab;
 mod node;

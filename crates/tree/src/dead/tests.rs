@@ -112,6 +112,21 @@ fn later_writes_meet_a_tree_without_the_dead() {
 }
 
 #[test]
+fn what_quota_txns_find_does_not_depend_on_the_sweep() {
+    let mut bench = crowded();
+    let usage = "/zookeeper/quota/p/zookeeper_stats";
+    for path in ["/zookeeper/quota/p", "/zookeeper/quota/p/zookeeper_limits", usage] {
+        bench.apply(&create(path));
+    }
+    assert_eq!(bench.text(usage), format!("count={},bytes=8", MANY + 1), "all of them, and two that stay");
+    bench.apply_as(SESSION, &Txn::CloseSession { paths: None });
+    bench.tree.sweep(10);
+    bench.apply(&crate::testing::set_data(usage, "count=100,bytes=0", 1));
+    assert!(!bench.tree.is_sweeping(), "what is to be counted down was counted down before");
+    assert_eq!(bench.text(usage), "count=100,bytes=0", "so the text stays as it was set");
+}
+
+#[test]
 fn dead_owners_are_bounded() {
     let mut bench = Bench::new();
     bench.checked = false;

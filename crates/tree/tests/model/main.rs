@@ -2,6 +2,8 @@
 //!
 //! A seed is the whole test: `GK_SEED=<number> cargo test -p gk-tree --test model` runs that one alone.
 
+#![expect(clippy::unwrap_used, reason = "a test crate, of which the lint only knows the test functions")]
+
 mod model;
 mod random;
 mod trees;

@@ -1,7 +1,7 @@
 //! The model: a map from paths to nodes, with every rule written out as the spec has it and nothing kept that can be
 //! computed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gk_proto::acl::{self, AclList};
 use gk_proto::path;
@@ -24,6 +24,8 @@ pub(crate) struct Model {
     pub(crate) nodes: BTreeMap<String, Node>,
     pub(crate) sessions: BTreeMap<SessionId, i32>,
     pub(crate) zxid: Zxid,
+    /// Paths of nodes that were, some of which are again.
+    pub(crate) past: BTreeSet<String>,
 }
 
 const BUILT_IN: [&str; 4] = ["/", path::RESERVED, path::QUOTA_ROOT, path::CONFIG];
@@ -36,7 +38,7 @@ impl Model {
             let acl = if config { acl::read_only() } else { acl::open() };
             (path.to_owned(), Node { data: Some(Vec::new()), acl, stat })
         };
-        Self { nodes: BUILT_IN.map(node).into(), sessions: BTreeMap::new(), zxid: Zxid::ZERO }
+        Self { nodes: BUILT_IN.map(node).into(), sessions: BTreeMap::new(), zxid: Zxid::ZERO, past: BTreeSet::new() }
     }
 
     pub(crate) fn children(&self, of: &str) -> Vec<&str> {
@@ -137,10 +139,11 @@ impl Model {
         let Some(error) = txns.iter().position(|txn| matches!(txn, Txn::Error { .. })) else {
             return Outcome::Multi(txns.iter().map(|txn| self.step(header, txn, changes)).collect());
         };
-        let outcome = |at: usize| match txns[at] {
-            Txn::Error { code } => Outcome::Failed(ErrorCode::from_code(code).unwrap()),
-            _ if at < error => Outcome::Failed(ErrorCode::Ok),
-            _ => Outcome::Failed(ErrorCode::RuntimeInconsistency),
+        let outcome = |at: usize| {
+            if let Txn::Error { code } = txns[at] {
+                return Outcome::Failed(ErrorCode::from_code(code).unwrap());
+            }
+            Outcome::Failed(if at < error { ErrorCode::Ok } else { ErrorCode::RuntimeInconsistency })
         };
         Outcome::Multi((0..txns.len()).map(outcome).collect())
     }
@@ -213,6 +216,7 @@ impl Model {
             let node = self.nodes.remove(&path).unwrap();
             self.count(&path, -1, -length(&node.data));
             changes.push(format!("- {path}"));
+            self.past.insert(path);
         }
         Outcome::None
     }

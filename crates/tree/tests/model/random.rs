@@ -115,7 +115,12 @@ fn any_path(rng: &mut Rng, model: &Model) -> String {
     let path = (*pick(rng, &paths)).clone();
     // Deep trees make every node an ancestor of many; keep it low.
     let path = if path.len() > 30 { "/a".to_owned() } else { path };
-    if rng.below(10) == 0 { path::join(&path, "missing") } else { path }
+    let past: Vec<&String> = model.past.iter().filter(|path| !path.starts_with(path::QUOTA_ROOT)).collect();
+    match rng.below(10) {
+        0 if !past.is_empty() => (*pick(rng, &past)).clone(),
+        1 => path::join(&path, "missing"),
+        _ => path,
+    }
 }
 
 /// A node without children.

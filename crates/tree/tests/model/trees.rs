@@ -34,7 +34,7 @@ impl ChangeSink for Lines {
 
 #[test]
 fn a_tree_is_as_the_model_after_every_txn() {
-    for_seeds(40, |rng| {
+    for_seeds(20, |rng| {
         let mut tree = Tree::new(OPTIONS);
         tree.set_inline_deletes_max(3);
         let mut model = Model::new();
@@ -52,16 +52,13 @@ fn a_tree_is_as_the_model_after_every_txn() {
             tree.check_invariants();
             compare(&tree, &model);
             tree.sweep(usize::try_from(rng.below(4)).unwrap());
-            match &mut view {
-                None if rng.below(10) == 0 => view = Reading::begin(&mut tree, &model),
-                None => {}
-                Some(reading) => {
-                    if reading.step(rng, &tree) {
-                        drop(tree.end_view());
-                        view.take().unwrap().check();
-                        views += 1;
-                    }
-                }
+            if view.is_none() && rng.below(10) == 0 {
+                view = Reading::begin(&mut tree, &model);
+            }
+            if view.as_mut().is_some_and(|reading| reading.step(rng, &tree)) {
+                drop(tree.end_view());
+                view.take().unwrap().check();
+                views += 1;
             }
         }
         assert!(views > 3, "only {views} views ended");
@@ -89,6 +86,9 @@ fn compare(tree: &Tree, model: &Model) {
         let below = format!("{}/", path.trim_end_matches('/'));
         let descendants = model.nodes.keys().filter(|other| other.starts_with(&below) && *other != "/").count();
         assert_eq!(found.descendants(), descendants, "nodes below {path}");
+    }
+    for path in model.past.iter().filter(|path| !model.nodes.contains_key(*path)) {
+        assert!(tree.find(path).is_none(), "{path} is gone");
     }
     assert_eq!(tree.node_count(), model.nodes.len() + 1, "number of nodes");
     assert_eq!(tree.sessions().collect::<Vec<_>>(), model.sessions.clone().into_iter().collect::<Vec<_>>(), "sessions");

@@ -72,7 +72,7 @@ impl Model {
 /// Hazard 96 (Z-4466, Z-4472): whatever modes are set, fired and removed in whatever order, none touches another.
 #[test]
 fn watch_tables_are_as_the_model_after_every_step() {
-    for_seeds(60, |rng| {
+    for_seeds(20, |rng| {
         let mut watches = Watches::new(7);
         let mut model = Model::default();
         for _ in 0..400 {
