@@ -126,20 +126,22 @@ impl Tree {
         }
         let owner = match kind {
             CreateKind::Create | CreateKind::Create2 => Owner::Persistent,
-            CreateKind::Ephemeral | CreateKind::Ephemeral2 => {
-                self.sweep_owner(header.session);
-                Owner::Session(header.session)
-            }
+            CreateKind::Ephemeral | CreateKind::Ephemeral2 => Owner::Session(header.session),
             CreateKind::Container => Owner::Container,
             CreateKind::Ttl(ttl_ms) => Owner::Ttl(ttl_ms),
         };
+        let ephemeral_owner = owner.stored();
+        // A TTL mark may read as a session, and the other way round: what counts is what a restart would read.
+        if let Owner::Session(session) = Owner::from_stored(ephemeral_owner, self.options().owner_rules) {
+            self.sweep_owner(session);
+        }
         let stat = StatPersisted {
             czxid: header.zxid,
             mzxid: header.zxid,
             pzxid: header.zxid,
             ctime: header.time,
             mtime: header.time,
-            ephemeral_owner: owner.stored(),
+            ephemeral_owner,
             ..StatPersisted::default()
         };
         self.count_create(parent, parent_cversion, header.zxid);
@@ -232,8 +234,7 @@ impl Tree {
         let path = if id == NodeId::ROOT { "/" } else { path };
         let before = self.node(id).data_length();
         let data = data.map(|data| &data[..]);
-        self.put_data(id, path, data);
-        self.edit(id, |node| node.stamp_data(version, header.zxid, header.time));
+        self.put_data(id, path, data, |node| node.stamp_data(version, header.zxid, header.time));
         self.quota_changed(path, before, data.map_or(0, <[u8]>::len));
         self.tell(EventType::NodeDataChanged, id, path, header.zxid, changes);
         Outcome::Changed(NodeRef::new(self, id).stat())

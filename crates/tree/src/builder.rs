@@ -135,7 +135,7 @@ impl TreeBuilder {
             return Err(BuildError::Duplicate(path.to_owned()));
         }
         let acl = self.acl_of(acl_id);
-        self.tree.put_data(id, path, data);
+        self.tree.put_data(id, path, data, |_| ());
         let old = self.tree.edit(id, |node| node.restore(stat, acl));
         self.tree.acls.release(old);
         Ok(())

@@ -178,7 +178,7 @@ impl Tree {
             let value = text.entry(key.to_owned()).or_insert(-1);
             *value = value.wrapping_add(difference);
         }
-        self.put_data(id, &stats, Some(render(&text).as_bytes()));
+        self.put_data(id, &stats, Some(render(&text).as_bytes()), |_| ());
     }
 
     fn recount(&mut self, on: &str) {
@@ -192,7 +192,7 @@ impl Tree {
             }
         }
         let text = Text::from([(COUNT.to_owned(), usage.count), (BYTES.to_owned(), usage.bytes)]);
-        self.put_data(stats_id, &stats, Some(render(&text).as_bytes()));
+        self.put_data(stats_id, &stats, Some(render(&text).as_bytes()), |_| ());
     }
 }
 

@@ -293,13 +293,14 @@ impl Tree {
         self.quota_deleted(path, node.data_length());
     }
 
-    /// Replaces the data of a node, and nothing in its stat.
-    pub(crate) fn put_data(&mut self, id: NodeId, path: &str, data: Option<&[u8]>) {
+    /// Replaces the data of a node, and in its stat what `stamp` does.
+    pub(crate) fn put_data(&mut self, id: NodeId, path: &str, data: Option<&[u8]>, stamp: impl FnOnce(&mut Node)) {
         let crc = if self.options.digest { prefix_crc(path, data) } else { 0 };
         let before = bytes(self.node(id).data_length());
         self.edit(id, |node| {
             node.set_data(data);
             node.prefix_crc = crc;
+            stamp(node);
         });
         self.path_and_data_bytes = self.path_and_data_bytes - before + bytes(data.map_or(0, <[u8]>::len));
     }
