@@ -173,6 +173,7 @@ fn monitor(shared: &Shared, world: &Guarded<'_>) -> String {
     let samples = [
         Sample { name: "fsynctime", key: None, value: summary(&shared.disk.fsync.lock()) },
         Sample { name: "snapshottime", key: None, value: summary(&shared.disk.snapshot.lock()) },
+        Sample { name: "digest_mismatches_count", key: None, value: counter(shared.digest_mismatches) },
         Sample { name: "connection_rejected", key: None, value: counter(rejected) },
         Sample { name: "fsync_threshold_exceed_count", key: None, value: counter(slow) },
     ];

@@ -32,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) stats: Stats,
     pub(crate) disk: DiskStats,
     pub(crate) snapshot_store: SnapshotStore,
+    /// Txns read at the start whose digest was not the tree's.
+    pub(crate) digest_mismatches: u64,
     /// Digests of the tree now and then, for the `hash` word.
     pub(crate) digests: Mutex<VecDeque<(Zxid, u64)>>,
     /// Means nothing; set and shown by the words `stmk` and `gtmk`.

@@ -53,6 +53,7 @@ pub fn serve(config: Config, ready: impl FnOnce(&Listening)) -> Result<Exit, Ser
         stats: Stats::default(),
         disk: DiskStats::default(),
         snapshot_store: snapshots.clone(),
+        digest_mismatches: report.digest_mismatch_count,
         digests: Mutex::default(),
         trace_mask: crate::words::TRACE_MASK.into(),
         stopping: false.into(),
