@@ -47,7 +47,8 @@ fn remove(disk: &dyn Disk, path: &Path) -> Result<(), StorageError> {
     sync_dir_of(disk, path)
 }
 
-/// Rows R1 and R2. The new log is complete and durable under a temporary name first, then its marks, then its name.
+/// Rows R1 and R2. The new log is complete and durable under a temporary name, its marks are there but empty, it gets
+/// its name, and then its mark.
 fn copy(
     disk: &dyn Disk,
     path: &Path,
@@ -80,11 +81,12 @@ fn copy(
     }
     file.sync_all().map_err(StorageError::io("sync", &temporary))?;
     let mut marks = MarksWriter::create(disk, &own_dir, *txns.start(), force_sync)?;
-    marks.push(Mark { end, zxid: *txns.end(), crc: crc.finalize() })?;
-    marks.sync()?;
     let target = dir.join(name::log_name(*txns.start()));
     disk.rename(&temporary, &target).map_err(StorageError::io("rename", &target))?;
-    disk.sync_dir(dir).map_err(StorageError::io("sync", dir))
+    disk.sync_dir(dir).map_err(StorageError::io("sync", dir))?;
+    // Not before the name is durable: a mark would be a witness of txns that no file holds.
+    marks.push(Mark { end, zxid: *txns.end(), crc: crc.finalize() })?;
+    marks.sync()
 }
 
 /// Row R3.

@@ -120,8 +120,9 @@ impl Scan {
     pub(crate) fn content_end(&self) -> io::Result<u64> {
         let mut end = self.offset();
         let mut offset = end;
-        let mut buffer = vec![0; CHUNK];
-        loop {
+        let left = usize::try_from(self.len.saturating_sub(end)).unwrap_or(usize::MAX);
+        let mut buffer = vec![0; left.min(CHUNK)];
+        while !buffer.is_empty() {
             let n = read_full(&*self.file, &mut buffer, offset)?;
             let (bytes, _) = buffer.split_at(n);
             if !is_zero(bytes)
@@ -130,10 +131,11 @@ impl Scan {
                 end = offset + last as u64 + 1;
             }
             if n < buffer.len() {
-                return Ok(end);
+                break;
             }
             offset += n as u64;
         }
+        Ok(end)
     }
 
     /// Whether a sound record begins anywhere between the cursor (exclusive) and `limit` bytes after it. When the
@@ -166,10 +168,11 @@ impl Scan {
     fn peek(&mut self, n: usize) -> io::Result<Bytes> {
         if self.chunk.len() - self.at < n {
             let rest = self.chunk.slice(self.at..);
-            let mut chunk = vec![0; CHUNK.max(n)];
+            let offset = self.offset();
+            let left = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX);
+            let mut chunk = vec![0; left.min(CHUNK.max(n))];
             let (kept, room) = chunk.split_at_mut(rest.len());
             kept.copy_from_slice(&rest);
-            let offset = self.offset();
             let read = read_full(&*self.file, room, offset + rest.len() as u64)?;
             chunk.truncate(rest.len() + read);
             (self.chunk, self.chunk_at, self.at) = (chunk.into(), offset, 0);

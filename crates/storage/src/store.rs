@@ -385,9 +385,12 @@ fn make_dir(disk: &dyn Disk, dir: &Path) -> Result<(), StorageError> {
     if disk.exists(dir).map_err(StorageError::io("look for", dir))? {
         return Ok(());
     }
-    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    make_dir(disk, parent)?;
+    let above = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(parent) = above {
+        make_dir(disk, parent)?;
+    }
     disk.create_dir(dir).map_err(StorageError::io("create", dir))?;
+    let parent = above.unwrap_or(Path::new("."));
     disk.sync_dir(parent).map_err(StorageError::io("sync", parent))
 }
 

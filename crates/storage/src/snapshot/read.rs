@@ -3,7 +3,7 @@
 //! The file is read once, front to back, in a window of a few hundred kilobytes; node records are handed on from
 //! where they lie. Every seal is checked, and nothing may follow the last one.
 
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -190,8 +190,7 @@ struct Window<'a> {
 
 impl<'a> Window<'a> {
     fn new(source: Box<dyn Read>, path: &'a Path) -> Self {
-        let bytes = Vec::with_capacity(2 * READ_SIZE);
-        Self { source, path, bytes, at: 0, summed: 0, adler: simd_adler32::Adler32::new(), ended: false }
+        Self { source, path, bytes: Vec::new(), at: 0, summed: 0, adler: simd_adler32::Adler32::new(), ended: false }
     }
 
     /// Reads one item; `read` runs again from the item's start if it does not lie in memory as a whole yet, so it may
@@ -238,21 +237,10 @@ impl<'a> Window<'a> {
         self.sum();
         self.bytes.drain(..self.at);
         (self.at, self.summed) = (0, 0);
-        let old = self.bytes.len();
-        self.bytes.resize(old + READ_SIZE, 0);
-        let mut filled = old;
-        while let Some(room) = self.bytes.get_mut(filled..).filter(|room| !room.is_empty()) {
-            match self.source.read(room) {
-                Ok(0) => {
-                    self.ended = true;
-                    break;
-                }
-                Ok(n) => filled += n,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.read_error(error)),
-            }
+        match Read::by_ref(&mut self.source).take(READ_SIZE).read_to_end(&mut self.bytes) {
+            Ok(n) => self.ended = (n as u64) < READ_SIZE,
+            Err(error) => return Err(self.read_error(error)),
         }
-        self.bytes.truncate(filled);
         Ok(())
     }
 
@@ -275,4 +263,4 @@ const DIGEST_LEN: usize = 8 + 4 + 8 + SEAL_LEN;
 const LAST_ZXID_LEN: usize = 8 + SEAL_LEN;
 /// More than the sections can have.
 const TAIL_MAX: usize = 4096;
-const READ_SIZE: usize = 256 * 1024;
+const READ_SIZE: u64 = 256 * 1024;

@@ -148,7 +148,11 @@ impl MemDisk {
                 NameChange::Link(..) | NameChange::Unlink(_) | NameChange::Rename(..) | NameChange::Leave(..) => {}
             }
         }
-        let files = state.files.iter().map(|file| file.crash(&mut keep)).collect();
+        let named: BTreeSet<usize> = names.values().copied().collect();
+        let survive = |(id, file): (usize, &FileState)| {
+            if named.contains(&id) { file.crash(&mut keep) } else { FileState::default() }
+        };
+        let files = state.files.iter().enumerate().map(survive).collect();
         let dirs = state.dirs.clone();
         let state = State { files, durable_names: names.clone(), names, dirs, ..State::default() };
         Arc::new(Self(Arc::new(Mutex::new(state))))

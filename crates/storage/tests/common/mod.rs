@@ -5,7 +5,7 @@ pub(crate) mod mem_disk;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use gk_proto::acl::{self, AclList};
 use gk_proto::stat::{OwnerRules, Stat};
@@ -74,6 +74,12 @@ pub(crate) fn model(n: u64) -> Tree {
 
 /// The payload of txn `n`, with the digest that the tree has after it.
 pub(crate) fn payload(n: u64) -> Vec<u8> {
+    static CACHE: Mutex<BTreeMap<u64, Vec<u8>>> = Mutex::new(BTreeMap::new());
+    let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
+    cache.entry(n).or_insert_with(|| encode_payload(n)).clone()
+}
+
+fn encode_payload(n: u64) -> Vec<u8> {
     let (header, txn) = txn(n);
     let mut out = Vec::new();
     LoggedTxn { header, txn, digest: model(n).digest() }.encode(&mut out);
@@ -102,17 +108,34 @@ pub(crate) fn dump(tree: &Tree) -> BTreeMap<String, Seen> {
     out
 }
 
+/// What a tree is after a number of txns.
+struct Expected {
+    sessions: Vec<(SessionId, i32)>,
+    nodes: BTreeMap<String, Seen>,
+    digest: Option<u64>,
+}
+
+fn expected(n: u64) -> Arc<Expected> {
+    static CACHE: Mutex<BTreeMap<u64, Arc<Expected>>> = Mutex::new(BTreeMap::new());
+    let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
+    let make = || {
+        let model = model(n);
+        Arc::new(Expected { sessions: model.sessions().collect(), nodes: dump(&model), digest: model.digest() })
+    };
+    cache.entry(n).or_insert_with(make).clone()
+}
+
 /// Asserts that a tree is the one after the first `n` txns.
 pub(crate) fn assert_is_model(tree: &Tree, n: u64, context: &str) {
-    let model = model(n);
+    let expected = expected(n);
     assert_eq!(tree.last_zxid(), Zxid(n), "{context}: last txn");
-    assert_eq!(tree.sessions().collect::<Vec<_>>(), model.sessions().collect::<Vec<_>>(), "{context}: sessions");
-    let (found, expected) = (dump(tree), dump(&model));
-    for (path, node) in &expected {
+    assert_eq!(tree.sessions().collect::<Vec<_>>(), expected.sessions, "{context}: sessions");
+    let found = dump(tree);
+    for (path, node) in &expected.nodes {
         assert_eq!(found.get(path), Some(node), "{context}: {path} after {n} txns");
     }
-    assert_eq!(found.len(), expected.len(), "{context}: nodes after {n} txns");
-    assert_eq!(tree.digest(), model.digest(), "{context}: digest");
+    assert_eq!(found.len(), expected.nodes.len(), "{context}: nodes after {n} txns");
+    assert_eq!(tree.digest(), expected.digest, "{context}: digest");
 }
 
 /// Takes a snapshot of a tree that nobody changes meanwhile.
