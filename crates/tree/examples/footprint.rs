@@ -1,8 +1,8 @@
 //! What a node costs in memory, and what the commonest steps cost in time, for the performance budget of
 //! `docs/benchmarks.md`.
 //!
-//! `cargo run --release -p gk-tree --example footprint`: 500,000 nodes with 100 bytes of data under 500 parents, a watch
-//! on each, lookups in an order that no cache likes and of a few that all caches hold, then a view of all nodes.
+//! `cargo run --release -p gk-tree --example footprint`: 500,000 nodes with 100 bytes of data under 500 parents, a
+//! watch on each, lookups in an order that no cache likes and of a few that all caches hold, then a view of all nodes.
 
 use std::time::Duration;
 

@@ -3,7 +3,8 @@
 use gk_proto::digest;
 use gk_proto::stat::StatPersisted;
 
-/// CRC-32 of path and data, the root's path being empty: the part of a node's checksum that does not depend on its stat.
+/// CRC-32 of path and data, the root's path being empty: the part of a node's checksum that does not depend on its
+/// stat.
 pub fn prefix_crc(path: &str, data: Option<&[u8]>) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     if path != "/" {

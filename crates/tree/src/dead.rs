@@ -1,8 +1,9 @@
 //! The end of a session, and of its ephemeral nodes.
 //!
 //! A session with very many nodes takes effect by marking it dead: its nodes are gone for every reader in that moment,
-//! and are removed in pieces afterwards (`Tree::sweep`). Until then they are hidden from `find`, child lists, counts and
-//! their parents' stats, and a txn that meets one removes it first. Deleting a parent removes all that it still hides.
+//! and are removed in pieces afterwards (`Tree::sweep`). Until then they are hidden from `find`, child lists, counts
+//! and their parents' stats, and a txn that meets one removes it first. Deleting a parent removes all that it still
+//! hides.
 //!
 //! Watch events of such an end are fired when it is marked, under the same write guard, so that nobody can read a node
 //! as gone before the event: see [`Watches::fire_dead`](crate::Watches::fire_dead). Where ZooKeeper sends a persistent

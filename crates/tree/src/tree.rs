@@ -22,7 +22,8 @@ use crate::view::View;
 pub struct TreeOptions {
     /// How stored owners are read.
     pub owner_rules: OwnerRules,
-    /// Key of the path hash: keeps clients from choosing paths that collide. Nothing that leaves the tree depends on it.
+    /// Key of the path hash: keeps clients from choosing paths that collide. Nothing that leaves the tree depends on
+    /// it.
     pub hash_key: u64,
     /// Whether Apache's tree digest is kept.
     pub digest: bool,

@@ -3,8 +3,8 @@
 //! A view walks the slab. A node that was there when the view began is written out as it was then: from the slab if
 //! nothing has touched it since, else from the pre-image that the first touch left. Nodes that came later are skipped.
 //!
-//! The reader holds the tree shared, so what it has written out is marked in atomics; writers see the marks, as they hold
-//! the tree alone.
+//! The reader holds the tree shared, so what it has written out is marked in atomics; writers see the marks, as they
+//! hold the tree alone.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -55,8 +55,8 @@ pub struct ViewRemains {
 
 /// A view that runs.
 ///
-/// - a slot below `end` is either written out (its bit is set), or holds a node that is as it was when the view began, or
-///   has a pre-image, or was free then and still is;
+/// - a slot below `end` is either written out (its bit is set), or holds a node that is as it was when the view began,
+///   or has a pre-image, or was free then and still is;
 /// - a slot has at most one pre-image, and none made after it was written out.
 #[derive(Debug)]
 pub(crate) struct View {
@@ -94,8 +94,8 @@ impl Tree {
     }
 
     /// Appends node records (storage-format: path and DataNode, the root first and as `""`, parents before their
-    /// children) until `budget` bytes are reached. Writes may happen between pieces, other readers at any time, but only
-    /// one reader reads the view.
+    /// children) until `budget` bytes are reached. Writes may happen between pieces, other readers at any time, but
+    /// only one reader reads the view.
     pub fn view_piece(&self, cursor: &mut ViewCursor, out: &mut Vec<u8>, budget: usize) -> ViewStatus {
         let Some(view) = self.view.as_ref().filter(|view| !view.abandoned) else { return ViewStatus::Abandoned };
         let limit = out.len().saturating_add(budget);

@@ -1,7 +1,8 @@
 //! Watch tables, keyed by path and connection (`WatchManager`, `WatcherOrBitSet`).
 //!
 //! ZooKeeper's data table and child table are one here: each pair of path and connection has one set of modes, and a
-//! table is those modes that it fires. Keys are paths, never node numbers: any string may be watched, nodes come and go.
+//! table is those modes that it fires. Keys are paths, never node numbers: any string may be watched, nodes come and
+//! go.
 //!
 //! Not done here: the ACL that filters an event, which is `deliver`'s; and the catch-up of setWatches, which compares
 //! zxids with the tree before it sets a watch.

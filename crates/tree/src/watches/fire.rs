@@ -17,9 +17,9 @@ use crate::change::Change;
 use crate::dead::DeadOwner;
 
 impl Watches {
-    /// Finds who is to be told of a change, uses up one-shot watches, and calls `deliver` with the event's type and path
-    /// and the ACL that must grant READ. `deliver` applies the ACL: a watch is used up whether or not its connection
-    /// may see the event.
+    /// Finds who is to be told of a change, uses up one-shot watches, and calls `deliver` with the event's type and
+    /// path and the ACL that must grant READ. `deliver` applies the ACL: a watch is used up whether or not its
+    /// connection may see the event.
     pub fn fire(&mut self, change: &Change<'_>, deliver: &mut impl FnMut(ConnId, EventType, &Arc<str>, &AclList)) {
         if self.is_empty() {
             return;
@@ -123,8 +123,8 @@ impl Watches {
         }
     }
 
-    /// Adds the connections that watch `path` in one of these modes to `told`, by ascending id, and uses up the one-shot
-    /// ones among those modes. Returns the path as it is held here, if anybody watches it so.
+    /// Adds the connections that watch `path` in one of these modes to `told`, by ascending id, and uses up the
+    /// one-shot ones among those modes. Returns the path as it is held here, if anybody watches it so.
     fn take(&mut self, path: &str, modes: Modes, told: &mut Vec<ConnId>) -> Option<Arc<str>> {
         let id = self.find(path)?;
         let at = self.watched(id);
