@@ -12,7 +12,7 @@
 //! - [`scan`]: one log file, record by record
 //! - [`replay`]: all of them, and what in them may be believed
 //! - [`repair`]: what must change on disk before it counts
-//! - [`store`]: [`open`] a directory, get [`Opened`]
+//! - [`store`]: opening a directory: [`StoreOptions`], [`Opened`], [`RecoveryReport`]
 //!
 //! What lies where, byte by byte, and what each crash leaves: `docs/durability.md`. The format is storage that Apache
 //! ZooKeeper 3.5 to 3.10 reads and writes (`FileTxnLog`, `FileSnap`, `FileTxnSnapLog`).

@@ -179,8 +179,12 @@ impl Log {
         Ok(report)
     }
 
-    /// Ends the current file; the next txn begins a new one. Whatever was appended must have been committed.
+    /// Ends the current file; the next txn begins a new one. Whatever was appended must have been committed. A log that
+    /// failed stays as it is.
     pub fn roll(&mut self) {
+        if self.poisoned {
+            return;
+        }
         assert!(self.ends.is_empty(), "rolled with {} txns uncommitted", self.ends.len());
         self.roll_wanted = self.current.is_some();
     }
@@ -237,6 +241,7 @@ impl Log {
             self.disk.remove(&spare.path).map_err(StorageError::io("remove", &spare.path))?;
         }
         match self.current.as_ref().and_then(|current| current.marks.as_ref()) {
+            // Row L6.
             Some(marks) => marks.sync(),
             None => Ok(()),
         }
@@ -318,7 +323,7 @@ impl Log {
             return Err(error);
         }
         if let Some(marks) = self.current.as_ref().and_then(|current| current.marks.as_ref()) {
-            // Row L6: a rolled log is proven to its end. A failure only leaves it unproven.
+            // Row L5: a rolled log is proven to its end. A failure only leaves it unproven.
             let _ = marks.sync();
         }
         let (batch, _) = self.buffer.split_at(len);

@@ -380,7 +380,7 @@ impl Dirs {
     }
 }
 
-/// Makes a directory and what is missing above it, each name durable.
+/// Makes a directory and what is missing above it, each name durable (row R7).
 fn make_dir(disk: &dyn Disk, dir: &Path) -> Result<(), StorageError> {
     if disk.exists(dir).map_err(StorageError::io("look for", dir))? {
         return Ok(());
