@@ -4,7 +4,7 @@
 //! not follow a symbolic link in the last component of a file's path.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
@@ -112,8 +112,12 @@ impl Disk for RealDisk {
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
         let file = options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
-        file.try_lock()?;
-        Ok(Box::new(file))
+        match file.try_lock() {
+            Ok(()) => Ok(Box::new(file)),
+            // A file system without locks protects nobody, which is no reason not to start.
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(Box::new(file)),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

@@ -199,11 +199,13 @@ impl Log {
         let Some(current) = &mut self.current else {
             return self.ensure_spare();
         };
-        let left = current.reserved - current.end;
-        if left >= step / 4 {
+        let left = current.reserved.saturating_sub(current.end);
+        let waiting = self.buffer.len() as u64;
+        if left >= (step / 4).max(waiting) {
             return Ok(Space::Ample);
         }
-        match current.reserve(current.reserved.saturating_add(step)) {
+        let wanted = padded_size(current.end, current.end + waiting, current.reserved + step, step);
+        match current.reserve(wanted) {
             Ok(()) => Ok(Space::Ample),
             Err(StorageError::NoSpace { .. }) => Ok(Space::Short { left }),
             Err(error) => {
@@ -233,18 +235,17 @@ impl Log {
         self.marks_sync.clone()
     }
 
-    /// Ends the log in good order: what was appended is committed and the marks are synced, so that the next start
-    /// has nothing to doubt and nothing to copy.
+    /// Ends the log in good order: what was appended is committed, and the marks are synced, so that the next start has
+    /// nothing to doubt and nothing to copy.
     pub fn close(mut self) -> Result<(), StorageError> {
         self.commit()?;
         if let Some(spare) = self.spare.take() {
             self.disk.remove(&spare.path).map_err(StorageError::io("remove", &spare.path))?;
         }
-        match self.current.as_ref().and_then(|current| current.marks.as_ref()) {
-            // Row L6.
-            Some(marks) => marks.sync(),
-            None => Ok(()),
+        if let Some(current) = self.current.take() {
+            current.end();
         }
+        Ok(())
     }
 
     /// Writes and syncs as many of the appended txns as one batch may hold.
@@ -322,10 +323,6 @@ impl Log {
             self.disk.remove(&spare.path).map_err(StorageError::io("remove", &spare.path))?;
             return Err(error);
         }
-        if let Some(marks) = self.current.as_ref().and_then(|current| current.marks.as_ref()) {
-            // Row L5: a rolled log is proven to its end. A failure only leaves it unproven.
-            let _ = marks.sync();
-        }
         let (batch, _) = self.buffer.split_at(len);
         let write = StorageError::io("write", &spare.path);
         spare.file.write_at(&[HEADER_BYTES, batch].concat(), 0).map_err(write)?;
@@ -351,7 +348,9 @@ impl Log {
         crc.update(HEADER_BYTES);
         let mut current = Current { file: spare.file, path, end: HEADER_END, reserved, crc, marks };
         failed = current.advance(batch, last).err().or(failed);
-        self.current = Some(current);
+        if let Some(old) = self.current.replace(current) {
+            old.end();
+        }
         self.roll_wanted = false;
         self.marks_sync.touch();
         Ok(failed)
@@ -362,14 +361,20 @@ impl Log {
     }
 
     fn ensure_spare(&mut self) -> Result<Space, StorageError> {
-        if self.spare.is_some() {
-            return Ok(Space::Ample);
-        }
-        let spare = self.make_spare()?;
-        let wanted = padded_size(HEADER_END, HEADER_END, 0, self.options.prealloc_bytes);
-        match reserve(&*spare.file, &spare.path, 0, wanted) {
+        let end = HEADER_END + self.buffer.len() as u64;
+        let mut spare = match self.spare.take() {
+            Some(spare) if spare.reserved >= end => {
+                self.spare = Some(spare);
+                return Ok(Space::Ample);
+            }
+            Some(spare) => spare,
+            None => self.make_spare()?,
+        };
+        let wanted = padded_size(HEADER_END, end, spare.reserved, self.options.prealloc_bytes);
+        match reserve(&*spare.file, &spare.path, spare.reserved, wanted) {
             Ok(()) => {
-                self.spare = Some(Spare { reserved: wanted, ..spare });
+                spare.reserved = wanted;
+                self.spare = Some(spare);
                 Ok(Space::Ample)
             }
             Err(StorageError::NoSpace { .. }) => {
@@ -399,6 +404,20 @@ impl Current {
             self.marks = None;
         }
         result
+    }
+
+    /// Ends a file that nothing will be added to. Neither step is needed for what is in it, so that neither may fail it.
+    fn end(self) {
+        if let Some(marks) = &self.marks {
+            // Row L5: the log is proven to its end.
+            let _ = marks.sync();
+        }
+        // Gives back what was reserved and not used, but for the rest of the last block: a block that holds txns is
+        // never written again.
+        let used = self.end.next_multiple_of(BLOCK);
+        if used < self.reserved {
+            let _ = self.file.set_len(used);
+        }
     }
 
     fn reserve(&mut self, wanted: u64) -> Result<(), StorageError> {
@@ -451,5 +470,7 @@ pub(crate) const END_MARK: u8 = b'B';
 /// Most bytes that are written before a sync, unless a single txn is larger. What a crash may tear is bounded by it,
 /// and so is what recovery may take for torn.
 pub(crate) const BATCH_MAX: usize = 1 << 20;
+/// Blocks of file systems are of this size, or of a fraction of it.
+const BLOCK: u64 = 4096;
 /// Name of the reserved file without a zxid yet.
 pub(crate) const SPARE: &str = "next.log";

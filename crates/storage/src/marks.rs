@@ -93,7 +93,7 @@ impl MarksWriter {
         Ok(())
     }
 
-    /// Makes the marks so far durable (rows L5 and L6).
+    /// Makes the marks so far durable (row L5).
     pub(crate) fn sync(&self) -> Result<(), StorageError> {
         self.file.sync_data().map_err(StorageError::io("sync", &self.path))
     }

@@ -87,7 +87,7 @@ pub(crate) struct Replay<'a> {
 }
 
 /// What is known of the file that is being read.
-struct Progress {
+struct Progress<'a> {
     first: Option<Zxid>,
     last: Zxid,
     good_end: u64,
@@ -96,12 +96,12 @@ struct Progress {
     torn: bool,
     /// Records from here on are in the next file too.
     repeated: bool,
-    marks: Proof,
+    marks: Proof<'a>,
 }
 
 /// Marks being compared with what is read.
-struct Proof {
-    marks: Option<Marks>,
+struct Proof<'a> {
+    marks: Option<&'a Marks>,
     next: usize,
 }
 
@@ -144,7 +144,7 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    fn read_log(&mut self, log: &LogFile, later: &[LogFile], progress: &mut Progress) -> Result<(), StorageError> {
+    fn read_log(&mut self, log: &LogFile, later: &[LogFile], progress: &mut Progress<'_>) -> Result<(), StorageError> {
         let path = self.dir.join(&log.name);
         let mut scan = Scan::open(self.disk, &path)?;
         match scan.header().map_err(StorageError::io("read", &path))? {
@@ -185,7 +185,7 @@ impl<'a> Replay<'a> {
         zxid: Zxid,
         record: &Record,
         path: &std::path::Path,
-        progress: &mut Progress,
+        progress: &mut Progress<'_>,
     ) -> Result<(), StorageError> {
         if let Some(last) = self.last_read.filter(|&last| zxid <= last) {
             if progress.marks.marks.is_some() {
@@ -241,7 +241,7 @@ impl<'a> Replay<'a> {
         zxid: Zxid,
         crc: u32,
         path: &std::path::Path,
-        progress: &mut Progress,
+        progress: &mut Progress<'_>,
     ) -> Result<(), StorageError> {
         match progress.marks.verdict(record.end, zxid, crc) {
             Verdict::Agrees => {}
@@ -272,7 +272,7 @@ impl<'a> Replay<'a> {
         log: &LogFile,
         later: &[LogFile],
         path: &std::path::Path,
-        progress: &Progress,
+        progress: &Progress<'_>,
     ) -> Result<(), StorageError> {
         let proven = progress.marks.proven();
         if proven <= progress.good_end {
@@ -297,7 +297,7 @@ impl<'a> Replay<'a> {
         damage: Damage,
         later: &[LogFile],
         path: PathBuf,
-        progress: &mut Progress,
+        progress: &mut Progress<'_>,
     ) -> Result<(), StorageError> {
         let read = StorageError::io("read", &path);
         let offset = scan.offset();
@@ -322,7 +322,7 @@ impl<'a> Replay<'a> {
     }
 
     /// What must be done to a log that was read to its end before what is in it counts.
-    fn plan(&mut self, log: &LogFile, later: &[LogFile], progress: &Progress) {
+    fn plan(&mut self, log: &LogFile, later: &[LogFile], progress: &Progress<'_>) {
         let path = self.dir.join(&log.name);
         let Some(first) = progress.first else {
             if !progress.repeated && !later.iter().any(|log| log.has_record) {
@@ -360,7 +360,7 @@ impl<'a> Replay<'a> {
 
     /// The operator gives up what is damaged and all after it: what is sound of this log becomes a log of its own,
     /// the rest is kept where no rule finds it.
-    fn plan_loss(&mut self, log: &LogFile, later: &[LogFile], progress: &Progress) {
+    fn plan_loss(&mut self, log: &LogFile, later: &[LogFile], progress: &Progress<'_>) {
         for log in later.iter().rev() {
             self.repairs.push(Repair::SetAside { path: self.dir.join(&log.name) });
         }
@@ -394,8 +394,8 @@ impl LogFile {
     }
 }
 
-impl Progress {
-    fn new(log: &LogFile) -> Self {
+impl<'a> Progress<'a> {
+    fn new(log: &'a LogFile) -> Self {
         Self {
             first: None,
             last: Zxid::ZERO,
@@ -403,19 +403,19 @@ impl Progress {
             doubt: None,
             torn: false,
             repeated: false,
-            marks: Proof { marks: log.marks.clone(), next: 0 },
+            marks: Proof { marks: log.marks.as_ref(), next: 0 },
         }
     }
 }
 
-impl Proof {
+impl Proof<'_> {
     /// Up to where the marks say that the log was durable.
     fn proven(&self) -> u64 {
-        self.marks.as_ref().and_then(Marks::watermark).map_or(0, |mark| mark.end)
+        self.marks.and_then(Marks::watermark).map_or(0, |mark| mark.end)
     }
 
     fn verdict(&mut self, end: u64, zxid: Zxid, crc: u32) -> Verdict {
-        let Some(mark) = self.marks.as_ref().and_then(|marks| marks.marks.get(self.next)) else {
+        let Some(mark) = self.marks.and_then(|marks| marks.marks.get(self.next)) else {
             return Verdict::Agrees;
         };
         if mark.end > end {

@@ -247,10 +247,13 @@ fn log_file_bytes_are_those_of_zookeeper() {
             opened.log.append(logged.header.zxid, payload);
             opened.log.commit().unwrap();
         }
-        opened.log.close().unwrap();
         let ours = fs::read(version_dir.join(name)).unwrap();
         assert_eq!(ours.len(), theirs.len(), "{name}: padded as far");
         assert!(ours == theirs, "{name}: same bytes");
+        opened.log.close().unwrap();
+        let trimmed = fs::read(version_dir.join(name)).unwrap();
+        assert!(trimmed.len().is_multiple_of(4096) && theirs.starts_with(&trimmed), "{name}: shorter in the end");
+        assert!(theirs[trimmed.len()..].iter().all(|&byte| byte == 0), "{name}: by padding only");
     }
 }
 

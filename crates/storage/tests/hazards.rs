@@ -453,6 +453,30 @@ fn full_disk_refuses_further_txns_and_loses_none() {
     assert_is_model(&open(&disk.crash(Crash::LoseAll), &options(dir())).unwrap().tree, kept, "with what waited");
 }
 
+/// A batch longer than what is left, and no more to be had: the log says short until it fits, so that a caller who waits
+/// for room does not spin.
+#[test]
+fn space_is_short_while_what_waits_does_not_fit() {
+    for begun in [false, true] {
+        let (disk, mut opened) = fresh();
+        let from = if begun { 3 } else { 1 };
+        if begun {
+            write_each(&mut opened, 1, 2).unwrap();
+        }
+        assert_eq!(opened.log.ensure_space().unwrap(), Space::Ample, "as usual");
+        disk.set_capacity(Some(0));
+        for n in from..=46 {
+            opened.log.append(Zxid(n), &payload(n));
+        }
+        assert!(matches!(opened.log.commit(), Err(StorageError::NoSpace { .. })), "begun {begun}: too long");
+        assert!(matches!(opened.log.ensure_space(), Ok(Space::Short { .. })), "begun {begun}: no room for it");
+        disk.set_capacity(None);
+        assert_eq!(opened.log.ensure_space().unwrap(), Space::Ample, "begun {begun}: room");
+        assert_eq!(opened.log.commit().unwrap().durable, Zxid(46), "begun {begun}: written");
+        assert_is_model(&open(&disk.crash(Crash::LoseAll), &options(dir())).unwrap().tree, 46, "all there");
+    }
+}
+
 #[test]
 fn without_space_for_a_new_log_the_old_one_goes_on() {
     let (disk, mut opened) = fresh();
