@@ -174,7 +174,13 @@ impl Conn {
 
     /// The next thing to do, if any.
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        self.effects.pop_front()
+        let next = self.effects.pop_front();
+        if next.is_none() && self.held.is_empty() {
+            // An idle connection keeps no queues.
+            self.effects = VecDeque::new();
+            self.held = VecDeque::new();
+        }
+        next
     }
 
     /// Whether the socket should be read: false while too much waits, and once the connection ends.

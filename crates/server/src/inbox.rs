@@ -51,6 +51,12 @@ impl Inbox {
         self.arrived.notify_one();
     }
 
+    /// Adds several events, in order, and wakes the thread if it sleeps.
+    pub(crate) fn push_all(&self, events: &mut Vec<Event>) {
+        self.events.lock().append(events);
+        self.arrived.notify_one();
+    }
+
     /// Whether nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.events.lock().is_empty()

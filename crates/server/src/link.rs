@@ -104,10 +104,12 @@ impl Link {
         self.ready.load(Ordering::Acquire)
     }
 
-    /// Takes out everything, swapping with an empty queue so that its memory is used again.
-    pub(crate) fn take(&self, into: &mut VecDeque<Delivery>) {
+    /// Takes out everything; an idle connection keeps no queue.
+    pub(crate) fn take(&self) -> VecDeque<Delivery> {
         if self.ready.swap(false, Ordering::AcqRel) {
-            std::mem::swap(&mut self.outbox.lock().items, into);
+            std::mem::take(&mut self.outbox.lock().items)
+        } else {
+            VecDeque::new()
         }
     }
 

@@ -108,17 +108,20 @@ impl Door {
         let link = Arc::new(Link::new(id, remote, shard, shared.clock.instant(), ids));
         let conn = Conn::new(id, remote.ip(), shared.node_config.clone(), shared.rules.clone());
         shared.links.write().insert(id, link.clone());
-        let Ok(stream) = stream.into_std() else { return };
         let Some(home) = shared.shards.get(shard) else { return };
-        let shared = shared.clone();
-        home.handle.spawn(async move {
-            match TcpStream::from_std(stream) {
-                Ok(stream) => Box::pin(Task::new(shared, link, stream, conn).run()).await,
-                Err(_) => {
-                    shared.links.write().remove(&link.id);
-                }
-            }
+        let moved = stream.into_std().and_then(|stream| {
+            let _home = home.handle.enter();
+            TcpStream::from_std(stream)
         });
+        match moved {
+            Ok(stream) => {
+                home.handle.spawn(Task::new(shared.clone(), link, stream, conn));
+            }
+            Err(failed) => {
+                warn!("cannot serve {remote}: {failed}");
+                shared.links.write().remove(&id);
+            }
+        }
     }
 
     fn prepare(&self, stream: &TcpStream) -> std::io::Result<()> {

@@ -1,15 +1,17 @@
 //! What the threads of one server share.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
+use foldhash::fast::FixedState;
 use gk_node::NodeConfig;
 use gk_node::auth::AuthRules;
 use gk_node::conn::{Latency, World};
 use gk_proto::{ConnId, Instant, Zxid};
 use gk_storage::SnapshotStore;
 use gk_tree::{Tree, Watches};
+use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use crate::clock::Clock;
@@ -26,7 +28,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) tree: SharedTree,
     pub(crate) watches: Mutex<Watches>,
-    pub(crate) links: RwLock<BTreeMap<ConnId, Arc<Link>>>,
+    pub(crate) links: RwLock<HashMap<ConnId, Arc<Link>, FixedState>>,
     pub(crate) inbox: Inbox,
     pub(crate) shards: Vec<Shard>,
     pub(crate) stats: Stats,
@@ -87,9 +89,11 @@ impl Shared {
         self.links.read().get(&id).cloned()
     }
 
-    /// Connections by id.
+    /// Connections in the order in which they came.
     pub(crate) fn all_links(&self) -> Vec<Arc<Link>> {
-        self.links.read().values().cloned().collect()
+        let mut links: Vec<_> = self.links.read().values().cloned().collect();
+        links.sort_unstable_by_key(|link| link.id);
+        links
     }
 
     /// Keeps a digest now and then.

@@ -58,6 +58,9 @@ pub fn serve(config: Config, ready: impl FnOnce(&Listening)) -> Result<Exit, Ser
         trace_mask: crate::words::TRACE_MASK.into(),
         stopping: false.into(),
     });
+    for shard in &shared.shards {
+        shard.attach(&shared);
+    }
     let running = Running::start(shared.clone(), node, log, snapshots)?;
     let outcome = accept(&shared, running.driver, ready);
     shared.stopping.store(true, std::sync::atomic::Ordering::Relaxed);

@@ -4,14 +4,13 @@
 //! would not take, or half a frame, is kept. All frames that one read brought are answered by one write.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::future::Future as _;
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use gk_node::Request;
 use gk_node::conn::{Conn, Effect, Input, Latency};
-use gk_node::{Delivery, Request};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -19,6 +18,7 @@ use tokio::sync::oneshot;
 use crate::inbox::Event;
 use crate::link::Link;
 use crate::report;
+use crate::shard;
 use crate::shared::{Guarded, Shared};
 
 /// Bytes read at once.
@@ -30,14 +30,12 @@ const WRITE_BUFFER_KEPT: usize = 256 << 10;
 struct Scratch {
     input: Vec<u8>,
     out: Vec<u8>,
-    deliveries: VecDeque<Delivery>,
 }
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
         input: vec![0; READ_BUFFER],
         out: Vec::new(),
-        deliveries: VecDeque::new(),
     });
 }
 
@@ -57,27 +55,34 @@ pub(crate) struct Task {
 /// The socket is of no more use.
 struct Gone;
 
+/// Serves the connection until it ends. A future by hand: an async function would keep a second copy of everything.
+impl Future for Task {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.link.register(cx.waker());
+        match SCRATCH.with_borrow_mut(|scratch| self.turn(cx, scratch)) {
+            Poll::Ready(Err(Gone)) => {
+                self.end();
+                Poll::Ready(())
+            }
+            Poll::Ready(Ok(())) => unreachable!("a turn ends with the socket or waits"),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
 impl Task {
     pub(crate) fn new(shared: Arc<Shared>, link: Arc<Link>, stream: TcpStream, conn: Conn) -> Self {
         Self { shared, link, stream, conn, unsent: Vec::new(), word: None, closing: false }
     }
 
-    /// Serves the connection until it ends, then removes every trace of it but the session.
-    pub(crate) async fn run(mut self) {
-        std::future::poll_fn(|cx| SCRATCH.with_borrow_mut(|scratch| self.poll(cx, scratch))).await;
+    /// Removes every trace of the connection but its session.
+    fn end(&self) {
         self.shared.links.write().remove(&self.link.id);
         self.shared.watches.lock().drop_conn(self.link.id);
         if let Some(session) = self.conn.session() {
-            self.shared.inbox.push(Event::Disconnected { conn: self.link.id, session });
-        }
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<()> {
-        self.link.register(cx.waker());
-        match self.turn(cx, scratch) {
-            Poll::Ready(Err(Gone)) => Poll::Ready(()),
-            Poll::Ready(Ok(())) => unreachable!("a turn ends with the socket or waits"),
-            Poll::Pending => Poll::Pending,
+            shard::send(Event::Disconnected { conn: self.link.id, session });
         }
     }
 
@@ -112,7 +117,7 @@ impl Task {
 
     /// Hands deliveries, then `length` bytes of input, to the machine, all under one guard of the tree.
     fn serve(&mut self, length: usize, scratch: &mut Scratch) {
-        let Scratch { input, out, deliveries } = scratch;
+        let Scratch { input, out } = scratch;
         let now = self.shared.clock.instant();
         if length > 0 {
             self.link.heard(now);
@@ -122,8 +127,7 @@ impl Task {
         {
             let shared = self.shared.clone();
             let world = shared.world();
-            self.link.take(deliveries);
-            for delivery in deliveries.drain(..) {
+            for delivery in self.link.take() {
                 self.conn.handle(now, Input::Deliver(delivery), &world, out);
                 self.effects(&world, &mut requests, out);
             }
@@ -135,7 +139,7 @@ impl Task {
             self.effects(&world, &mut requests, out);
         }
         if !requests.is_empty() {
-            self.shared.inbox.push(Event::Requests(requests));
+            shard::send(Event::Requests(requests));
         }
         if self.closing {
             self.link.set_closing(now);
@@ -147,7 +151,7 @@ impl Task {
         while let Some(effect) = self.conn.poll_effect() {
             match effect {
                 Effect::Request(request) => requests.push(request),
-                Effect::Connect(connect) => self.shared.inbox.push(Event::Connect(connect)),
+                Effect::Connect(connect) => shard::send(Event::Connect(connect)),
                 Effect::Authenticated(ids) => *self.link.ids.lock() = ids,
                 Effect::Close => self.closing = true,
                 Effect::Word { word, argument } => {

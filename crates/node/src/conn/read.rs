@@ -204,7 +204,7 @@ fn encode_data(node: NodeRef<'_>, out: &mut Vec<u8>) {
 
 fn encode_children(node: NodeRef<'_>, out: &mut Vec<u8>) {
     out.put_count(node.child_count());
-    for name in node.children() {
-        out.put_text(name);
+    for name in node.child_names() {
+        out.put_buffer(Some(name));
     }
 }
