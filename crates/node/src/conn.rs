@@ -10,6 +10,7 @@
 //! Not done here: sockets, the texts of four-letter words, deadlines of connections that never say hello.
 
 mod read;
+mod listing;
 mod stats;
 
 use core::net::IpAddr;
@@ -129,6 +130,8 @@ pub struct Conn {
     held_bytes: usize,
     partial: Vec<u8>,
     effects: VecDeque<Effect>,
+    /// A long child list on its way: nothing behind it is answered before it is complete.
+    listing: Option<Box<listing::Listing>>,
     stats: ConnStats,
 }
 
@@ -149,6 +152,7 @@ impl Conn {
             held_bytes: 0,
             partial: Vec::new(),
             effects: VecDeque::new(),
+            listing: None,
             stats: ConnStats::default(),
         }
     }
@@ -167,7 +171,13 @@ impl Conn {
                 self.partial.extend_from_slice(bytes);
                 self.serve_partial(now, world, out);
             }
-            Input::Continue => self.serve_partial(now, world, out),
+            Input::Continue => {
+                if self.listing.is_some() {
+                    self.advance_listing(world, out);
+                    self.release(now, world, out);
+                }
+                self.serve_partial(now, world, out);
+            }
             Input::Deliver(delivery) => self.deliver(now, delivery, world, out),
         }
     }
@@ -188,8 +198,12 @@ impl Conn {
         matches!(self.phase, Phase::Fresh | Phase::Open) && self.has_room()
     }
 
-    /// Whether whole frames wait that only the last guard's budget kept from being served.
+    /// Whether there is work that only the last guard's budget kept from being done: whole frames, or more of a long
+    /// child list.
     pub fn has_backlog(&self) -> bool {
+        if self.listing.is_some() {
+            return self.phase != Phase::Closed;
+        }
         self.wants_bytes() && frame_at(&self.partial).is_some_and(|length| self.partial.len() >= 4 + length)
     }
 
@@ -221,7 +235,12 @@ impl Conn {
     /// Panics if the machine contradicts itself.
     pub fn check_invariants(&self) {
         let behind = |held: &&Held| matches!(held, Held::Behind(..));
-        assert!(self.held.front().as_ref().is_none_or(|held| !behind(held)), "{:?}: a read waits for nothing", self.id);
+        let lists = self.listing.is_some();
+        assert!(
+            lists || self.held.front().as_ref().is_none_or(|held| !behind(held)),
+            "{:?}: a read waits for nothing",
+            self.id
+        );
         let overtaken = self.held.iter().skip_while(|held| !behind(held)).any(|held| !behind(&held));
         assert!(!overtaken, "{:?}: a write overtakes a read", self.id);
     }
@@ -231,7 +250,7 @@ impl Conn {
     }
 
     fn has_room(&self) -> bool {
-        self.held.len() < HELD_MAX && self.held_bytes < HELD_BYTES_MAX
+        self.held.len() < HELD_MAX && self.held_bytes < HELD_BYTES_MAX && self.listing.is_none()
     }
 
     fn close(&mut self) {
@@ -426,7 +445,9 @@ impl Conn {
     /// Answers the reads that waited for the write that was just answered, then lets the writes behind them go: a
     /// write must not take effect before the reads that were asked ahead of it.
     fn release(&mut self, now: Instant, world: &impl World, out: &mut Vec<u8>) {
-        while let Some(Held::Behind(body, since)) = self.held.front() {
+        while self.listing.is_none()
+            && let Some(Held::Behind(body, since)) = self.held.front()
+        {
             let Ok(header) = Header::decode(&mut Reader::new(body)) else { break };
             if write_of(header).is_some() {
                 break;
@@ -437,7 +458,9 @@ impl Conn {
             self.answer(now, since, header, body.get(HEADER_LEN..).unwrap_or_default(), world, out);
         }
         let mut next = 0;
-        while let Some(Held::Behind(body, since)) = self.held.get(next) {
+        while self.listing.is_none()
+            && let Some(Held::Behind(body, since)) = self.held.get(next)
+        {
             let Ok(header) = Header::decode(&mut Reader::new(body)) else { break };
             let Some(op) = write_of(header) else { break };
             let sent = Held::Write { xid: header.xid, op, since: *since };

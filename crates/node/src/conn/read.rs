@@ -9,6 +9,7 @@ use gk_proto::watch::{self, AddWatchMode, EventType, WatcherType};
 use gk_proto::{ErrorCode, Xid, Zxid, reply};
 use gk_tree::{NodeRef, WatchKind};
 
+use super::listing::{self, Listing};
 use super::{Conn, World};
 
 /// Paths that one connection may watch; at this many it is closed. A client that needs more has lost count.
@@ -25,6 +26,13 @@ impl Conn {
         };
         if let Read::SetWatches(paths) = &request {
             self.catch_up(paths, world, out);
+        }
+        if let Read::GetChildren { path, watch, stat } = &request
+            && world.tree().find(path).is_some_and(|node| node.child_count() > listing::PIECE)
+        {
+            self.listing = Some(Box::new(Listing::new(xid, path, *watch, *stat)));
+            self.advance_listing(world, out);
+            return true;
         }
         let start = out.len();
         reply::frame(out, |out| {
@@ -112,12 +120,12 @@ impl Conn {
     }
 
     /// The node, if it is there and may be read.
-    fn readable<'w>(&self, path: &str, world: &'w impl World) -> Result<NodeRef<'w>, ErrorCode> {
+    pub(super) fn readable<'w>(&self, path: &str, world: &'w impl World) -> Result<NodeRef<'w>, ErrorCode> {
         let node = world.tree().find(path).ok_or(ErrorCode::NoNode)?;
         if self.rules.allows(node.acl(), perm::READ, &self.ids) { Ok(node) } else { Err(ErrorCode::NoAuth) }
     }
 
-    fn watch(&mut self, path: &str, kind: WatchKind, world: &impl World) {
+    pub(super) fn watch(&mut self, path: &str, kind: WatchKind, world: &impl World) {
         let watched = world.watches(|watches| {
             watches.add(self.id, path, kind);
             watches.path_count(self.id)

@@ -141,6 +141,18 @@ impl Rig {
             ["disk", "room"] => self.node_input(Input::DiskFull(false)),
             ["pause", ms] => self.advance(ms.parse().unwrap(), false),
             ["wait", ms] => self.advance(ms.parse().unwrap(), true),
+            ["fill", name, path, count] => {
+                for i in 0..count.parse().unwrap() {
+                    let request = self.request(name, &format!("create {path}/n{i} -"));
+                    self.bytes(name, &request);
+                }
+                self.trace.clear();
+            }
+            ["continue", name] => {
+                assert!(self.clients[name].conn.has_backlog(), "{name} has nothing to go on with");
+                self.conn_input(name, conn::Input::Continue);
+                self.pump();
+            }
             ["bytes", name, hex] => self.bytes(name, &unhex(hex)),
             [name, ..] => {
                 let requests: Vec<&str> = command[name.len()..].split(';').map(str::trim).collect();
@@ -380,7 +392,8 @@ fn show_body(op: i32, r: &mut Reader<'_>) -> String {
         OpCode::GetChildren => {
             let mut names: Vec<_> = (0..r.count().unwrap().unwrap()).map(|_| r.text().unwrap().into_owned()).collect();
             names.sort();
-            format!(" {names:?}")
+            names.dedup();
+            if names.len() > 10 { format!(" {} names", names.len()) } else { format!(" {names:?}") }
         }
         OpCode::Multi => {
             let mut results = Vec::new();
