@@ -216,7 +216,8 @@ impl AuthRules {
             }
         };
         for RawAcl { perms, scheme, id } in list {
-            let (Some(scheme), Some(id)) = (scheme, id) else { return Err(ErrorCode::InvalidAcl) };
+            let Some(scheme) = scheme else { return Err(ErrorCode::InvalidAcl) };
+            // The id beside `auth` is ignored, and some clients send null.
             if scheme == "auth" {
                 let mut own = ids.iter().filter(|own| self.scheme(&own.scheme).is_some_and(|s| s.is_authenticated()));
                 let first = own.next().ok_or(ErrorCode::InvalidAcl)?;
@@ -225,6 +226,7 @@ impl AuthRules {
                 }
                 continue;
             }
+            let Some(id) = id else { return Err(ErrorCode::InvalidAcl) };
             let valid = match scheme.as_str() {
                 "world" => id == "anyone",
                 other => self.scheme(other).is_some_and(|scheme| scheme.is_valid(id)),
@@ -342,6 +344,9 @@ mod tests {
         let ids = rules.authenticate("digest", LOCAL, b"user:pw").unwrap();
         let list = rules.expand(&raw("auth", "ignored"), &ids).unwrap();
         assert_eq!(list[..], [Acl { perms: 31, id: ids[0].clone() }], "one entry an id");
+        // kazoo sends null for an empty string.
+        let null = AclSpec::List(Some(vec![RawAcl { perms: 31, scheme: Some("auth".into()), id: None }]));
+        assert_eq!(rules.expand(&null, &ids), Ok(list), "the id beside auth is ignored, null or not");
     }
 
     /// CVE-2019-0201: getACL must not show hashes to those who may not change them.
