@@ -74,13 +74,16 @@ pub(crate) struct MarksWriter {
 }
 
 impl MarksWriter {
-    /// Makes the file durable, name and header, before the log that it is for appears (row L1).
+    /// Makes the file durable, header and name, before the log that it is for appears (row L1). In the place of older
+    /// marks it comes whole: without a header of ours, a torn log would be judged as somebody else's.
     pub(crate) fn create(disk: &dyn Disk, own_dir: &Path, first: Zxid, synced: bool) -> Result<Self, StorageError> {
         let path = own_dir.join(name::marks_name(first));
-        let file = disk.create(&path).map_err(StorageError::io("create", &path))?;
+        let temporary = path.with_extension("tmp");
+        let file = disk.create(&temporary).map_err(StorageError::io("create", &temporary))?;
         let head = header(first, synced);
-        file.write_at(&head, 0).map_err(StorageError::io("write", &path))?;
-        file.sync_all().map_err(StorageError::io("sync", &path))?;
+        file.write_at(&head, 0).map_err(StorageError::io("write", &temporary))?;
+        file.sync_all().map_err(StorageError::io("sync", &temporary))?;
+        disk.rename(&temporary, &path).map_err(StorageError::io("rename", &path))?;
         disk.sync_dir(own_dir).map_err(StorageError::io("sync", own_dir))?;
         Ok(Self { file, path, offset: HEADER as u64, seed: seed(&head) })
     }

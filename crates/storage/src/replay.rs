@@ -288,9 +288,12 @@ impl<'a> Replay<'a> {
         Err(StorageError::Corrupt { path: path.to_owned(), offset: progress.good_end, damage })
     }
 
-    /// A torn tail is what one batch that was never acknowledged can leave: above the watermark, in the last log that
-    /// holds anything, no longer than a batch. In a log without marks, batches that were acknowledged may lie above
-    /// what is damaged: there a sound record behind it makes it damage.
+    /// A torn tail is what one batch that was never acknowledged can leave: above the watermark, and
+    /// - in the last log that holds anything, no longer than a batch. In a log without marks, batches that were
+    ///   acknowledged may lie above what is damaged: there a sound record behind it makes it damage;
+    /// - or in a log whose last sound txn is followed at once by the first of the next log: nothing can be missing
+    ///   between the two. Recovery leaves that when it is cut off between copying a tail and cutting it off, and
+    ///   ZooKeeper when it goes on after a cut record.
     fn judge(
         &mut self,
         scan: &Scan,
@@ -299,19 +302,16 @@ impl<'a> Replay<'a> {
         path: PathBuf,
         progress: &mut Progress<'_>,
     ) -> Result<(), StorageError> {
-        let read = StorageError::io("read", &path);
         let offset = scan.offset();
-        let content_end = scan.content_end().map_err(read)?;
-        let batch_max = BATCH_MAX.max(self.options.payload_max + RECORD_OVERHEAD) as u64;
+        let bytes = scan.content_end().map_err(StorageError::io("read", &path))? - offset;
         let torn = progress.marks.proven() <= offset
-            && !later.iter().any(|log| log.has_record)
-            && content_end - offset <= batch_max
-            && (progress.marks.marks.is_some()
-                || !scan.sound_record_follows(content_end - offset).map_err(StorageError::io("read", &path))?);
+            && match later.iter().find(|log| log.has_record) {
+                Some(next) => self.last_read.unwrap_or(self.base).next() == Some(next.zxid),
+                None => self.may_be_tail(scan, bytes, progress).map_err(StorageError::io("read", &path))?,
+            };
         if !torn {
             return Err(StorageError::Corrupt { path, offset, damage });
         }
-        let bytes = content_end - offset;
         self.report.warnings.push(format!(
             "{}: {bytes} bytes from byte {offset} on belong to a write that a crash cut short ({damage}); it was never \
              acknowledged and is dropped",
@@ -319,6 +319,11 @@ impl<'a> Replay<'a> {
         ));
         progress.torn = true;
         Ok(())
+    }
+
+    fn may_be_tail(&self, scan: &Scan, bytes: u64, progress: &Progress<'_>) -> std::io::Result<bool> {
+        let batch_max = BATCH_MAX.max(self.options.payload_max + RECORD_OVERHEAD) as u64;
+        Ok(bytes <= batch_max && (progress.marks.marks.is_some() || !scan.sound_record_follows(bytes)?))
     }
 
     /// What must be done to a log that was read to its end before what is in it counts.

@@ -407,6 +407,50 @@ fn txns_read_back_after_a_failed_sync_survive_a_later_power_failure() {
     assert_is_model(&open(&disk, &options(dir())).unwrap().tree, 3, "there for good");
 }
 
+/// Once a later log follows it, a torn tail that came back would be damage: it must be gone for good before.
+#[test]
+fn torn_tail_does_not_come_back_after_a_power_failure() {
+    let (disk, mut opened) = fresh();
+    write_each(&mut opened, 1, 2).unwrap();
+    close(opened);
+    let mut torn = disk.peek(&file("log.1")).unwrap();
+    let end = 16 + 2 * 13 + payload(1).len() + payload(2).len();
+    torn[end..end + 100].fill(0xee);
+    disk.poke(&file("log.1"), &torn);
+    let mut opened = open(&disk, &options(dir())).unwrap();
+    assert_is_model(&opened.tree, 2, "without the tail");
+    assert!(opened.report.warnings.iter().any(|text| text.contains("cut short")), "{:?}", opened.report.warnings);
+    write_each(&mut opened, 3, 3).unwrap();
+    drop(opened);
+    let opened = open(&disk.crash(Crash::LoseAll), &options(dir())).unwrap();
+    assert_is_model(&opened.tree, 3, "goes on");
+}
+
+/// ZooKeeper drops a record that is cut off, leaves it where it is, and goes on in a new log.
+#[test]
+fn torn_tail_that_apache_went_on_after_is_passed_over() {
+    let (disk, mut opened) = fresh();
+    write_each(&mut opened, 1, 3).unwrap();
+    opened.log.roll();
+    write_each(&mut opened, 4, 6).unwrap();
+    close(opened);
+    forget_marks(&disk);
+    let whole = disk.peek(&file("log.1")).unwrap();
+    let end = 16 + 3 * 13 + payload(1).len() + payload(2).len() + payload(3).len();
+    for (tail, what) in [(&payload(9)[..20], "cut off"), (&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7][..], "zeroed")] {
+        let disk = disk.clone_files();
+        disk.poke(&file("log.1"), &[&whole[..end], tail].concat());
+        let opened = open(&disk, &options(dir())).unwrap();
+        assert_is_model(&opened.tree, 6, what);
+        drop(opened);
+        let opened = open(&disk, &options(dir())).unwrap();
+        assert_eq!(opened.report.warnings, [""; 0], "{what}: gone");
+    }
+    // The same in front of a gap is damage.
+    disk.poke(&file("log.1"), &[&whole[..end - 13 - payload(3).len()], &payload(9)[..20]].concat());
+    assert!(matches!(refused(&disk, &options(dir())), StorageError::Corrupt { .. }), "txn 3 is missing");
+}
+
 /// A start after a stop in good order copies nothing.
 #[test]
 fn clean_stop_leaves_nothing_in_doubt() {

@@ -198,8 +198,12 @@ impl MemDisk {
 }
 
 impl State {
+    fn has_stopped(&self) -> bool {
+        self.stop_after.is_some_and(|stop| self.done >= stop)
+    }
+
     fn step(&mut self, what: impl FnOnce() -> String) -> io::Result<()> {
-        if self.stop_after.is_some_and(|stop| self.done >= stop) {
+        if self.has_stopped() {
             return Err(io::Error::other("the machine has stopped"));
         }
         self.trace.push(what());
@@ -443,9 +447,11 @@ impl DiskFile for MemFile {
     fn sync_data(&self) -> io::Result<()> {
         let id = self.id;
         let mut state = self.state();
+        let had_stopped = state.has_stopped();
         let result = state.step(|| format!("sync file {id}"));
         match &result {
             Ok(()) => state.files[id].sync(),
+            Err(_) if had_stopped => {}
             // The pages count as clean from here on.
             Err(_) => state.files[id].dirty.clear(),
         }
