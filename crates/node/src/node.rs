@@ -36,6 +36,9 @@ const CLOSE_LIST_MAX: usize = 4096;
 const APPLY_BATCH_MAX: usize = 64;
 const APPLY_BATCH_BYTES_MAX: usize = 64 << 10;
 
+/// Bytes of a record besides its fields: header, digest, a count.
+const RECORD_OVERHEAD: usize = 64;
+
 /// Nodes looked at in one search for what to reap, and the least pause before the next one goes on.
 const REAP_LOOKS: usize = 1000;
 const REAP_PAUSE: Millis = Millis(10);
@@ -337,29 +340,34 @@ impl Node {
             self.waiting.push_back(Waiting { zxid: self.zab.proposed(), takes_outcome: false, answer });
             return self.flush_answers();
         }
-        let mut paths = self.outstanding.ephemerals(tree, session);
-        let listed = self.config.close_session_lists && paths.len() <= CLOSE_LIST_MAX;
-        if paths.len() > CLOSE_LIST_MAX {
+        if tree.ephemeral_count_of(session) > CLOSE_LIST_MAX {
+            // What the table of changes cannot say in short holds everybody's next request until it is applied.
             self.barrier = Some(self.zab.next_zxid());
             self.outstanding.set_digest(None);
-        } else {
-            let ids: Ids = Arc::new([]);
-            Prepare {
-                tree,
-                outstanding: &mut self.outstanding,
-                config: &self.config,
-                rules: &self.rules,
-                session,
-                ids: &ids,
-                zxid: self.zab.next_zxid(),
-                time: now.wall,
-            }
-            .close_session(&paths);
+            let txn = Txn::CloseSession { paths: None };
+            return self.propose(now.wall, session, xid, txn, None, answer);
         }
+        let paths = self.outstanding.ephemerals(tree, session);
+        Prepare {
+            tree,
+            outstanding: &mut self.outstanding,
+            config: &self.config,
+            rules: &self.rules,
+            session,
+            ids: &Ids::from([]),
+            zxid: self.zab.next_zxid(),
+            time: now.wall,
+        }
+        .close_session(&paths);
+        let listed = self.config.close_session_lists && self.fits_a_record(&paths);
         // A record without a list cannot carry a digest: its reader would take one for the other.
         let digest = self.outstanding.digest().filter(|_| listed);
-        let paths = listed.then(|| std::mem::take(&mut paths));
-        self.propose(now.wall, session, xid, Txn::CloseSession { paths }, digest, answer);
+        let txn = Txn::CloseSession { paths: listed.then_some(paths) };
+        self.propose(now.wall, session, xid, txn, digest, answer);
+    }
+
+    fn fits_a_record(&self, paths: &[String]) -> bool {
+        paths.iter().map(|path| path.len() + 4).sum::<usize>() + RECORD_OVERHEAD <= self.config.record_max
     }
 
     fn header(&self, wall: WallTime, session: SessionId, cxid: Xid) -> TxnHeader {

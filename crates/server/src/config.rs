@@ -220,6 +220,9 @@ pub struct RequestConfig {
     pub record_extra: u32,
     /// Refuse what would exceed a quota instead of only logging it (`enforceQuota`).
     pub enforce_quota: bool,
+    /// With more requests than this in the server, a connection that has one under way is not read until it is answered
+    /// (`globalOutstandingLimit`, and `request_throttle_max_requests` where it is set and smaller).
+    pub outstanding_max: usize,
 }
 
 /// Who may do what.
@@ -326,7 +329,12 @@ impl Config {
                 local_upgrade: false,
                 close_lists_ephemerals: true,
             },
-            requests: RequestConfig { length_max: 0xfffff, record_extra: 0xfffff, enforce_quota: false },
+            requests: RequestConfig {
+                length_max: 0xfffff,
+                record_extra: 0xfffff,
+                enforce_quota: false,
+                outstanding_max: 1000,
+            },
             access: AccessConfig {
                 skip_acl: false,
                 super_digest: None,

@@ -1,8 +1,8 @@
 //! The server at its edges: sockets, threads, clocks, the operating system. What is decided is decided in `gk-node`;
 //! here bytes and files are moved and the state machines are fed.
 //!
-//! Threads: one a [`shard`] for the connections on it, one for the node ([`driver`]), one for the log ([`log_lane`]),
-//! one for snapshots ([`snapshots`]), and the caller's, which accepts connections and waits for signals.
+//! Threads: one a `shard` for the connections on it, one for the node (`driver`), one for the log (`log_lane`), one for
+//! snapshots (`snapshots`), and the caller's, which accepts connections and waits for signals.
 //!
 //! Read in this order:
 //! - [`config`]: what the operator says

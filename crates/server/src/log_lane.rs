@@ -135,6 +135,7 @@ impl Writer {
                     break report;
                 }
                 // What was accepted stays in the buffer; nothing of it is acknowledged before there is room.
+                Err(StorageError::NoSpace { .. }) if shared.is_stopping() => return None,
                 Err(StorageError::NoSpace { .. }) => self.wait_for_space(shared),
                 Err(failed) => {
                     shared.inbox.push(Event::Stop(Some(failed.into())));

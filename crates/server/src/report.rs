@@ -26,6 +26,7 @@ pub(crate) enum Answer {
 /// Answers a word for the connection `asking`, under the guard that `world` holds.
 pub(crate) fn answer(bytes: [u8; 4], mask: Option<i64>, shared: &Shared, asking: &Link, world: &Guarded<'_>) -> Answer {
     shared.stats.received.fetch_add(1, Ordering::Relaxed);
+    shared.stats.sent.fetch_add(1, Ordering::Relaxed);
     let Some(word) = Word::from_first_bytes(bytes) else { return Answer::Text(String::new()) };
     if word != Word::TelnetClose && !shared.config.clients.words.allows(word) {
         return Answer::Text(words::not_executed(word));

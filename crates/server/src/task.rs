@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 use gk_node::Request;
@@ -99,7 +100,7 @@ impl Task {
             }
             if self.link.is_ready() || self.conn.has_backlog() {
                 self.serve(0, scratch);
-            } else if self.conn.wants_bytes() {
+            } else if self.conn.wants_bytes() && !self.must_wait() {
                 let mut buffer = ReadBuf::new(&mut scratch.input);
                 match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)) {
                     Ok(()) if buffer.filled().is_empty() => return Poll::Ready(Err(Gone)),
@@ -113,6 +114,12 @@ impl Task {
             }
             self.send(cx, scratch)?;
         }
+    }
+
+    /// Whether the server has more to do than it may take on, and this connection will be woken by an answer.
+    fn must_wait(&self) -> bool {
+        let outstanding = self.shared.stats.outstanding.load(Ordering::Relaxed);
+        outstanding > self.shared.config.requests.outstanding_max && self.conn.queued() > 0
     }
 
     /// Hands deliveries, then `length` bytes of input, to the machine, all under one guard of the tree.

@@ -1,7 +1,7 @@
 //! The core is a function of its inputs (S1 to S3): core crates use only the external crates listed here, and nothing of
 //! `std` that reaches files, sockets, threads, locks, clocks or the environment.
 //!
-//! Not done here: calls that clippy knows by name (`disallowed-methods`), and tests, which may read files.
+//! Not done here: calls that clippy knows by name (`disallowed-methods`), and tests and examples, which may read files.
 
 use super::manifests::{Dependency, Member, Use, members};
 use super::rust_text::{before_tests, code_only, line_of, test_files, words};
@@ -44,7 +44,8 @@ pub(super) fn check(repository: &Repository) -> Vec<Violation> {
         violations.extend(external_crates(member, &ours, allowed));
         let inside = format!("{}/", member.folder());
         let files = repository.rust_files().filter(|file| file.path.starts_with(&inside));
-        for file in files.filter(|file| !tests.contains(file.path.as_str())) {
+        let examples = format!("{inside}examples/");
+        for file in files.filter(|file| !tests.contains(file.path.as_str()) && !file.path.starts_with(&examples)) {
             for (line, message) in forbidden_names(before_tests(&code_only(&file.text))) {
                 violations.push(Violation { path: file.path.clone(), line, message });
             }

@@ -256,6 +256,11 @@ fn requests(requests: &mut RequestConfig, values: &mut Values<'_>) -> Result<(),
     // Less than 1024 was never allowed: the slack was a constant once.
     requests.record_extra = values.count("jute.maxbuffer.extrasize", 0)?.unwrap_or(requests.length_max).max(1024);
     requests.enforce_quota = values.property_flag("enforceQuota", requests.enforce_quota);
+    let outstanding_max = values.count("globalOutstandingLimit", 1)?.and_then(|count| usize::try_from(count).ok());
+    set(&mut requests.outstanding_max, outstanding_max);
+    if let Some(Some(throttle)) = values.limit("request_throttle_max_requests")? {
+        requests.outstanding_max = requests.outstanding_max.min(throttle);
+    }
     Ok(())
 }
 

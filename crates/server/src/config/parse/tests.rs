@@ -129,9 +129,11 @@ fn request_and_reaper_keys_reach_their_fields() {
     let config = config(
         "jute.maxbuffer=0x400000\nenforceQuota=true\nextendedTypesEnabled=true\n\
          emulate353TTLNodes=true\nznode.container.checkIntervalMs=10\nznode.container.maxPerMinute=12\n\
-         znode.container.maxNeverUsedIntervalMs=13\ndigest.enabled=false",
+         znode.container.maxNeverUsedIntervalMs=13\ndigest.enabled=false\nglobalOutstandingLimit=70\n\
+         request_throttle_max_requests=60",
     );
-    let expected = RequestConfig { length_max: 4 << 20, record_extra: 4 << 20, enforce_quota: true };
+    let expected =
+        RequestConfig { length_max: 4 << 20, record_extra: 4 << 20, enforce_quota: true, outstanding_max: 60 };
     assert_eq!(config.requests, expected, "requests; the extra size follows jute.maxbuffer");
     let expected = ReaperConfig {
         extended_types: true,
@@ -208,8 +210,6 @@ fn keys_of_what_is_not_offered_yet_are_warned_about_once_each() {
         ("metricsProvider.className=org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider", "metrics"),
         ("metricsProvider.httpPort=7000", "metrics"),
         ("audit.enable=true", "audit"),
-        ("request_throttle_max_requests=9", "throttling"),
-        ("globalOutstandingLimit=9", "throttling"),
         ("connectionMaxTokens=100", "throttling"),
     ];
     for (line, what) in lines {
