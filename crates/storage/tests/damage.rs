@@ -207,7 +207,7 @@ fn damage_further_from_the_end_than_a_batch_is_noticed_without_marks() {
     assert_eq!(at(15 * 100_000 / SECTOR - 10).unwrap(), 14, "in the last txn: a torn tail");
 }
 
-/// Every byte of the newest snapshot, in each compression: an older one and the logs lead to the same state.
+/// Damage all over the newest snapshot, in each compression: an older one and the logs lead to the same state.
 #[test]
 fn damaged_snapshot_is_passed_over_for_an_older_one() {
     for compression in [Compression::None, Compression::Gzip, Compression::Snappy] {
@@ -219,16 +219,17 @@ fn damaged_snapshot_is_passed_over_for_an_older_one() {
         write_each(&mut opened, 10, COUNT).unwrap();
         opened.log.close().unwrap();
         let snapshot = disk.peek(&info.path).unwrap();
-        for at in 0..snapshot.len() {
+        // Every second byte, as one seal is over all of them; the next test takes every one.
+        for at in (0..snapshot.len()).step_by(2) {
             let mut damaged = snapshot.clone();
-            damaged[at] ^= 1 << (at % 8);
+            damaged[at] ^= 1 << (at / 2 % 8);
             let copy = disk.clone_files();
             copy.poke(&info.path, &damaged);
             let context = format!("{compression:?}, byte {at}");
             let opened = open(&copy, &options).unwrap_or_else(|error| panic!("{context}: {error}"));
             assert_is_model(&opened.tree, COUNT, &context);
         }
-        for len in (0..snapshot.len()).step_by(7) {
+        for len in (0..snapshot.len()).step_by(13) {
             let copy = disk.clone_files();
             copy.poke(&info.path, &snapshot[..len]);
             let context = format!("{compression:?}, cut to {len}");
@@ -276,7 +277,7 @@ fn flipped_bit_in_marks_never_costs_a_txn() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_bytes_as_a_log_open_or_fail(bytes: Vec<u8>, with_header: bool) {
