@@ -1,7 +1,7 @@
 //! The one place of the server that reads a clock (S1).
 
 use gk_node::Now;
-use gk_proto::{Instant, Millis, WallTime};
+use gk_proto::{Instant, WallTime};
 
 /// Monotonic time from the start of the process, and wall time.
 #[derive(Debug, Clone, Copy)]
@@ -39,9 +39,4 @@ impl Clock {
     pub(crate) fn until(&self, then: Instant) -> std::time::Duration {
         std::time::Duration::from_nanos(then.0.saturating_sub(self.instant().0))
     }
-}
-
-/// As the standard library has it.
-pub(crate) fn duration(span: Millis) -> std::time::Duration {
-    std::time::Duration::from_millis(span.0)
 }

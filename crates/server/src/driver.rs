@@ -6,6 +6,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use gk_node::{Delivery, Effect, Input, Node};
@@ -20,8 +21,9 @@ use crate::link::Link;
 use crate::log_lane::LogLane;
 use crate::shared::Shared;
 
-/// Nodes of a dead owner removed under one write guard.
+/// Nodes of a dead owner removed under one write guard, and the pause between two such pieces if nothing else comes.
 const SWEEP_PIECE: usize = 200;
+const SWEEP_PAUSE: Duration = Duration::from_micros(200);
 /// Views that were given up in a row after which writes are slowed until one completes.
 const VIEWS_ABANDONED_MAX: u32 = 2;
 
@@ -52,8 +54,7 @@ impl Driver {
         let mut events = Vec::new();
         loop {
             let sweeping = self.shared.tree.read(gk_tree::Tree::is_sweeping);
-            let wait =
-                if sweeping { std::time::Duration::ZERO } else { self.shared.clock.until(self.node.poll_timeout()) };
+            let wait = if sweeping { SWEEP_PAUSE } else { self.shared.clock.until(self.node.poll_timeout()) };
             self.shared.inbox.take(wait, &mut events);
             for event in events.drain(..) {
                 if let ControlFlow::Break(error) = self.event(event) {
@@ -64,7 +65,7 @@ impl Driver {
                 self.timeout();
             }
             if sweeping {
-                self.shared.tree.write(|tree| tree.sweep(SWEEP_PIECE));
+                self.shared.tree.write_yielding(|tree| tree.sweep(SWEEP_PIECE));
             }
             self.flush();
         }
@@ -166,7 +167,7 @@ impl Driver {
     /// Hands what was proposed to the log, and wakes connections.
     fn flush(&mut self) {
         if self.views_abandoned >= VIEWS_ABANDONED_MAX && !self.appends.is_empty() {
-            std::thread::park_timeout(std::time::Duration::from_millis(1));
+            std::thread::park_timeout(Duration::from_millis(1));
         }
         while !self.appends.is_empty() {
             let alone = self.shared.inbox.is_empty();

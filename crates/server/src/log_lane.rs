@@ -98,6 +98,8 @@ impl LogLane {
     /// The thread.
     pub(crate) fn run(&self, shared: &Shared) {
         let mut txns = Vec::new();
+        // A disk that is full already is met before the first write.
+        self.log.lock().keep_space(shared);
         loop {
             {
                 let mut queue = self.queue.lock();
@@ -146,14 +148,7 @@ impl Writer {
         if let Some(failed) = report.marks_failed {
             warn!("the marks beside the log could not be written and pause until the next log file: {failed}");
         }
-        match self.log.ensure_space() {
-            Ok(Space::Ample) => {}
-            Ok(Space::Short { left }) => self.refuse_until_space(left, shared),
-            Err(failed) => {
-                shared.inbox.push(Event::Stop(Some(failed.into())));
-                return None;
-            }
-        }
+        self.keep_space(shared)?;
         if self.file.is_exceeded(report.written.bytes) {
             self.log.roll();
         }
@@ -177,6 +172,19 @@ impl Writer {
                 report.written.txns
             );
         }
+    }
+
+    /// Reserves room ahead; `None` after an error that ends the server.
+    fn keep_space(&mut self, shared: &Shared) -> Option<()> {
+        match self.log.ensure_space() {
+            Ok(Space::Ample) => {}
+            Ok(Space::Short { left }) => self.refuse_until_space(left, shared),
+            Err(failed) => {
+                shared.inbox.push(Event::Stop(Some(failed.into())));
+                return None;
+            }
+        }
+        Some(())
     }
 
     /// The disk is full: writes are refused, reads go on, until there is room.

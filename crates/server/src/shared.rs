@@ -12,7 +12,7 @@ use gk_proto::{ConnId, Instant, Zxid};
 use gk_storage::SnapshotStore;
 use gk_tree::{Tree, Watches};
 use hashbrown::HashMap;
-use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -64,6 +64,14 @@ impl SharedTree {
     /// Runs `f` on the tree alone. Only the node's thread calls this.
     pub(crate) fn write<R>(&self, f: impl FnOnce(&mut Tree) -> R) -> R {
         f(&mut self.0.write())
+    }
+
+    /// As [`Self::write`], and lets readers that wait go first: for a writer that comes back at once, again and again.
+    pub(crate) fn write_yielding<R>(&self, f: impl FnOnce(&mut Tree) -> R) -> R {
+        let mut guard = self.0.write();
+        let result = f(&mut guard);
+        RwLockWriteGuard::unlock_fair(guard);
+        result
     }
 
     /// The guard itself, for a connection that serves several frames under it.

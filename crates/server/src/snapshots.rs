@@ -2,17 +2,17 @@
 //!
 //! A snapshot is an exact view of the tree at one zxid, read in pieces between which writes go on, written in pieces
 //! each of which is synced, with pauses, so that the log's own syncs do not wait behind a large one.
+//!
+//! Between its other duties the thread makes the marks beside the log durable, so that no commit waits for that.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use gk_proto::Instant;
-use gk_storage::{SnapshotInfo, SnapshotStore, StorageError};
+use gk_storage::{MarksSync, SnapshotInfo, SnapshotStore, StorageError};
 use gk_tree::{ViewCursor, ViewHead, ViewStatus};
 use tokio::sync::oneshot;
 use tracing::{debug, error, info, warn};
 
-use crate::clock::duration;
 use crate::inbox::Event;
 use crate::log_lane::{LogLane, SnapshotBell};
 use crate::shared::Shared;
@@ -25,8 +25,9 @@ const DISK_PIECE: usize = 1 << 20;
 const PAUSE_FACTOR: u32 = 3;
 /// Longest such pause.
 const PAUSE_MAX: Duration = Duration::from_millis(200);
-/// How soon to try again when a view could not be begun.
-const RETRY: Duration = Duration::from_secs(1);
+/// How often the marks are made durable, and a view that could not be begun is tried again. After a power failure no
+/// more of the log than was written in this time is without proof.
+const ROUND: Duration = Duration::from_secs(1);
 
 /// The thread's state.
 pub(crate) struct Snapshots {
@@ -34,6 +35,7 @@ pub(crate) struct Snapshots {
     pub(crate) store: SnapshotStore,
     pub(crate) log: Arc<LogLane>,
     pub(crate) bell: Arc<SnapshotBell>,
+    pub(crate) marks: MarksSync,
 }
 
 /// How an attempt ended.
@@ -50,8 +52,8 @@ impl Snapshots {
         let mut next_purge = self.shared.clock.instant();
         let mut wanted = false;
         while !self.bell.is_stopping() {
-            let timeout = if wanted { RETRY } else { self.until_purge(next_purge) };
-            wanted |= self.bell.wait(timeout);
+            wanted |= self.bell.wait(ROUND);
+            self.sync_marks();
             if wanted {
                 wanted = self.snapshot();
             }
@@ -64,10 +66,11 @@ impl Snapshots {
         }
     }
 
-    fn until_purge(&self, next_purge: Instant) -> Duration {
-        match self.shared.config.storage.purge {
-            Some(_) => self.shared.clock.until(next_purge),
-            None => duration(gk_proto::Millis(3_600_000)),
+    fn sync_marks(&self) {
+        if let Err(failed) = self.marks.sync() {
+            warn!(
+                "the marks beside the log are not durable; a power failure now would leave less of it proven: {failed}"
+            );
         }
     }
 
@@ -114,6 +117,7 @@ impl Snapshots {
         debug!("snapshot of {} nodes at {} begins", head.nodes, head.zxid);
         let mut writer = self.store.writer(head)?;
         let (mut cursor, mut piece) = (ViewCursor::default(), Vec::new());
+        let mut marks_synced = self.shared.clock.instant();
         loop {
             let status = self.shared.tree.read(|tree| tree.view_piece(&mut cursor, &mut piece, GUARD_PIECE));
             match status {
@@ -129,6 +133,10 @@ impl Snapshots {
             piece.clear();
             if status == ViewStatus::Done {
                 return writer.finish().map(Attempt::Written);
+            }
+            if self.shared.clock.instant().since(marks_synced).0 >= u64::try_from(ROUND.as_millis()).unwrap_or(0) {
+                marks_synced = self.shared.clock.instant();
+                self.sync_marks();
             }
             let took = Duration::from_nanos(self.shared.clock.instant().0.saturating_sub(began.0));
             if self.bell.is_stopping() {

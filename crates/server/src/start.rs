@@ -88,6 +88,7 @@ impl Running {
     fn start(shared: Arc<Shared>, node: Node, log: Log, store: SnapshotStore) -> Result<Self, ServeError> {
         let bell = Arc::new(SnapshotBell::default());
         let newest = store.newest()?.map_or(0, |newest| newest.bytes);
+        let marks = log.marks_sync();
         let rng = Rng::new(shared.clock.wall().0.cast_unsigned());
         let log = Arc::new(LogLane::new(log, &shared.config.storage, newest, rng, bell.clone()));
         let driver = Driver::new(shared.clone(), node, log.clone());
@@ -98,7 +99,7 @@ impl Running {
         let with = shared.clone();
         let failed = ServeError::system("start a thread");
         let log_thread = spawn("log-writer").spawn(move || lane.run(&with)).map_err(failed)?;
-        let snapshots = Snapshots { shared, store, log: log.clone(), bell: bell.clone() };
+        let snapshots = Snapshots { shared, store, log: log.clone(), bell: bell.clone(), marks };
         let failed = ServeError::system("start a thread");
         let snapshot_thread = spawn("snapshots").spawn(move || snapshots.run()).map_err(failed)?;
         Ok(Self { log, bell, driver, log_thread, snapshot_thread })

@@ -3,16 +3,16 @@
 //! Knows nothing of sessions, agreement, clients or threads. It blocks: its callers are threads that may.
 //!
 //! Read in this order:
-//! - [`disk`]: what is asked of a file system; [`RealDisk`]
-//! - [`error`]: what can be wrong, and what the operator can do
-//! - [`name`]: which file is what
-//! - [`marks`]: how far a log is proven durable, beside the log
-//! - [`log`]: append, commit, roll: [`Log`]
-//! - [`snapshot`]: taking and purging snapshots: [`SnapshotStore`], [`SnapshotWriter`]
-//! - [`scan`]: one log file, record by record
-//! - [`replay`]: all of them, and what in them may be believed
-//! - [`repair`]: what must change on disk before it counts
-//! - [`store`]: opening a directory: [`StoreOptions`], [`Opened`], [`RecoveryReport`]
+//! - `disk`: what is asked of a file system; [`RealDisk`]
+//! - `error`: what can be wrong, and what the operator can do
+//! - `name`: which file is what
+//! - `marks`: how far a log is proven durable, beside the log
+//! - `log`: append, commit, roll: [`Log`]
+//! - `snapshot`: taking and purging snapshots: [`SnapshotStore`], [`SnapshotWriter`]
+//! - `scan`: one log file, record by record
+//! - `replay`: all of them, and what in them may be believed
+//! - `repair`: what must change on disk before it counts
+//! - `store`: opening a directory: [`StoreOptions`], [`Opened`], [`RecoveryReport`]
 //!
 //! What lies where, byte by byte, and what each crash leaves: `docs/durability.md`. The format is storage that Apache
 //! ZooKeeper 3.5 to 3.10 reads and writes (`FileTxnLog`, `FileSnap`, `FileTxnSnapLog`).
