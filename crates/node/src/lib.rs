@@ -26,5 +26,5 @@ pub mod node;
 pub mod conn;
 
 pub use config::{NodeConfig, Now};
-pub use message::{Connect, Delivery, Effect, Input, Request};
+pub use message::{Connect, Delivery, Effect, Input, OverQuota, Request};
 pub use node::Node;

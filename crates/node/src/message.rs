@@ -87,8 +87,23 @@ pub enum Effect {
     },
     /// Apply to the shared tree in this order; answer with [`Input::Applied`].
     Apply(Vec<LoggedTxn>),
+    /// A limit was exceeded that is not enforced: tell the operator.
+    OverQuota(OverQuota),
     /// Hand something to a connection; connections that are gone are skipped.
     Deliver(ConnId, Delivery),
+}
+
+/// A quota that is exceeded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OverQuota {
+    /// The path that the quota is on.
+    pub path: String,
+    /// `nodes` or `bytes`.
+    pub what: &'static str,
+    /// The limit.
+    pub limit: i64,
+    /// What the request makes of it.
+    pub wanted: i64,
 }
 
 /// What a connection gets from elsewhere, in one order (design: one FIFO carries events and write results).

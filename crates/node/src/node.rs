@@ -286,8 +286,13 @@ impl Node {
             ids: &request.ids,
             zxid: self.zab.next_zxid(),
             time: now.wall,
+            over_quota: None,
         };
-        match prepare.write(write) {
+        let prepared = prepare.write(write);
+        if let Some(over) = prepare.over_quota {
+            self.effects.push_back(Effect::OverQuota(over));
+        }
+        match prepared {
             Err(code) => self.refuse(now, request, code),
             Ok((txn, shape)) => {
                 let header = self.header(now.wall, request.session, request.xid);
@@ -357,6 +362,7 @@ impl Node {
             ids: &Ids::from([]),
             zxid: self.zab.next_zxid(),
             time: now.wall,
+            over_quota: None,
         }
         .close_session(&paths);
         let listed = self.config.close_session_lists && self.fits_a_record(&paths);
@@ -500,6 +506,7 @@ impl Node {
                 ids: &Ids::from([]),
                 zxid: self.zab.next_zxid(),
                 time: now.wall,
+                over_quota: None,
             };
             if let Ok(txn) = prepare.delete_container(&path) {
                 let digest = self.outstanding.digest();

@@ -8,10 +8,11 @@ use gk_proto::request::{AclSpec, Create, Write};
 use gk_proto::stat::{Owner, StatPersisted, TTL_MAX_MS};
 use gk_proto::txn::{CreateKind, Txn};
 use gk_proto::{ErrorCode, SessionId, WallTime, Zxid, path};
-use gk_tree::Tree;
+use gk_tree::{Quota, Tree};
 
 use crate::auth::{AuthRules, Ids};
 use crate::config::NodeConfig;
+use crate::message::OverQuota;
 use crate::outstanding::{Entry, Outstanding};
 
 /// Everything that the checks of one request look at.
@@ -25,6 +26,8 @@ pub(crate) struct Prepare<'a> {
     /// The zxid that the txn will have, and its time.
     pub zxid: Zxid,
     pub time: WallTime,
+    /// A soft limit that the request exceeds: worth a line in the log.
+    pub over_quota: Option<OverQuota>,
 }
 
 /// How the reply is made from what applying the txn returns.
@@ -263,16 +266,26 @@ impl Prepare<'_> {
         Ok((Txn::Multi(txns), ReplyShape::Multi(shapes)))
     }
 
-    fn check_quota(&self, path: &str, count: i64, bytes: i64) -> Result<(), ErrorCode> {
-        if !self.config.enforce_quota || (count == 0 && bytes == 0) || path.starts_with("/zookeeper/") {
+    /// A hard limit refuses where quotas are enforced; a soft one, or a hard one that is not, only gets a line.
+    fn check_quota(&mut self, path: &str, count: i64, bytes: i64) -> Result<(), ErrorCode> {
+        if (count == 0 && bytes == 0) || path.starts_with("/zookeeper/") {
             return Ok(());
         }
-        let Some(quota) = self.tree.quota(path) else { return Ok(()) };
-        let over = |hard: i64, used: i64, more: i64| hard >= 0 && more != 0 && used.saturating_add(more) > hard;
-        if over(quota.limits.count_hard, quota.usage.count, count)
-            || over(quota.limits.bytes_hard, quota.usage.bytes, bytes)
-        {
-            return Err(ErrorCode::QuotaExceeded);
+        let Some(Quota { path, limits, usage }) = self.tree.quota(path) else { return Ok(()) };
+        let checks = [
+            ("nodes", limits.count_hard, limits.count, usage.count, count),
+            ("bytes", limits.bytes_hard, limits.bytes, usage.bytes, bytes),
+        ];
+        for (what, hard, soft, used, more) in checks {
+            let limit = if hard >= 0 { hard } else { soft };
+            let wanted = used.saturating_add(more);
+            if more == 0 || limit < 0 || wanted <= limit {
+                continue;
+            }
+            if hard >= 0 && self.config.enforce_quota {
+                return Err(ErrorCode::QuotaExceeded);
+            }
+            self.over_quota = Some(OverQuota { path: path.clone(), what, limit, wanted });
         }
         Ok(())
     }

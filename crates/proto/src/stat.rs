@@ -3,7 +3,7 @@
 use crate::jute::{Reader, Write};
 use crate::{DecodeError, WallTime, Zxid};
 
-/// `StatPersisted`: the 68 bytes of a node's record in a snapshot, and of the tree digest.
+/// `StatPersisted`: the 60 bytes of a node's record in a snapshot, and of the tree digest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct StatPersisted {
     /// Zxid of the create.
@@ -27,7 +27,7 @@ pub struct StatPersisted {
 }
 
 impl StatPersisted {
-    /// Appends the 68 bytes.
+    /// Appends the 60 bytes.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.put_long(self.czxid.wire());
         out.put_long(self.mzxid.wire());
@@ -40,7 +40,7 @@ impl StatPersisted {
         out.put_long(self.pzxid.wire());
     }
 
-    /// Reads 68 bytes.
+    /// Reads 60 bytes.
     pub fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
             czxid: Zxid::from_wire(reader.long()?),

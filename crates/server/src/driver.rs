@@ -9,11 +9,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use gk_node::{Delivery, Effect, Input, Node};
+use gk_node::{Delivery, Effect, Input, Node, OverQuota};
 use gk_proto::acl::perm;
 use gk_proto::txn::LoggedTxn;
-use gk_proto::{ConnId, Instant, SessionId, Zxid};
+use gk_proto::{ConnId, Instant, Millis, SessionId, Zxid};
 use gk_tree::{Change, ChangeSink, DeadOwner, Outcome, Watches};
+use tracing::warn;
 
 use crate::error::ServeError;
 use crate::inbox::Event;
@@ -24,6 +25,8 @@ use crate::shared::Shared;
 /// Nodes of a dead owner removed under one write guard, and the pause between two such pieces if nothing else comes.
 const SWEEP_PIECE: usize = 200;
 const SWEEP_PAUSE: Duration = Duration::from_micros(200);
+/// Least time between two lines about exceeded quotas.
+const QUOTA_WARNING_PAUSE: Millis = Millis(1000);
 /// Views that were given up in a row after which writes are slowed until one completes.
 const VIEWS_ABANDONED_MAX: u32 = 2;
 
@@ -39,6 +42,7 @@ pub(crate) struct Driver {
     to_wake: Vec<Vec<Arc<Link>>>,
     touches_since: Instant,
     views_abandoned: u32,
+    quota_warned: Option<Instant>,
 }
 
 impl Driver {
@@ -46,7 +50,7 @@ impl Driver {
         let to_wake = shared.shards.iter().map(|_| Vec::new()).collect();
         let touches_since = shared.clock.instant();
         let (appends, follow_ups) = (Vec::new(), Vec::new());
-        Self { shared, node, log, appends, follow_ups, to_wake, touches_since, views_abandoned: 0 }
+        Self { shared, node, log, appends, follow_ups, to_wake, touches_since, views_abandoned: 0, quota_warned: None }
     }
 
     /// Runs until [`Event::Stop`]; the error that came with it.
@@ -129,6 +133,7 @@ impl Driver {
                 match effect {
                     Effect::Append { zxid, payload } => self.appends.push((zxid, payload)),
                     Effect::Apply(txns) => self.apply(txns),
+                    Effect::OverQuota(over) => self.over_quota(&over),
                     Effect::Deliver(conn, delivery) => self.deliver(conn, delivery),
                 }
             }
@@ -156,6 +161,16 @@ impl Driver {
             txns.iter().map(apply).collect()
         });
         self.follow_ups.push(Input::Applied { upto, outcomes });
+    }
+
+    /// One line a second at most: a client over its limit may write thousands of times.
+    fn over_quota(&mut self, over: &OverQuota) {
+        let now = self.shared.clock.instant();
+        if self.quota_warned.is_some_and(|last| now.since(last) < QUOTA_WARNING_PAUSE) {
+            return;
+        }
+        self.quota_warned = Some(now);
+        warn!("Quota exceeded: {} has {} {}, limit {}", over.path, over.wanted, over.what, over.limit);
     }
 
     fn deliver(&mut self, conn: ConnId, delivery: Delivery) {

@@ -155,7 +155,7 @@ impl Rig {
             }
             ["bytes", name, hex] => self.bytes(name, &unhex(hex)),
             [name, ..] => {
-                let requests: Vec<&str> = command[name.len()..].split(';').map(str::trim).collect();
+                let requests: Vec<&str> = command[name.len()..].split(" ;").map(str::trim).collect();
                 let mut all = Vec::new();
                 for request in requests {
                     all.extend(self.request(name, request));
@@ -279,6 +279,9 @@ impl Rig {
                 self.undurable.push_back(zxid);
             }
             Effect::Apply(txns) => self.apply(&txns),
+            Effect::OverQuota(over) => {
+                self.trace.push(format!("over quota {} {} of {}", over.path, over.what, over.limit))
+            }
             Effect::Deliver(conn, delivery) => self.deliver(conn, delivery),
         }
     }
