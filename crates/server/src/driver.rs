@@ -39,7 +39,7 @@ pub(crate) struct Driver {
     /// Inputs that follow from effects, fed once the effects are drained.
     follow_ups: Vec<Input>,
     /// Connections that got something and sleep, by shard.
-    to_wake: Vec<Vec<Arc<Link>>>,
+    to_wake: Vec<ToWake>,
     touches_since: Instant,
     views_abandoned: u32,
     quota_warned: Option<Instant>,
@@ -47,7 +47,7 @@ pub(crate) struct Driver {
 
 impl Driver {
     pub(crate) fn new(shared: Arc<Shared>, node: Node, log: Arc<LogLane>) -> Self {
-        let to_wake = shared.shards.iter().map(|_| Vec::new()).collect();
+        let to_wake = shared.shards.iter().map(|_| ToWake::default()).collect();
         let touches_since = shared.clock.instant();
         let (appends, follow_ups) = (Vec::new(), Vec::new());
         Self { shared, node, log, appends, follow_ups, to_wake, touches_since, views_abandoned: 0, quota_warned: None }
@@ -191,19 +191,30 @@ impl Driver {
             }
         }
         self.shared.stats.outstanding.store(self.node.outstanding_requests(), Ordering::Relaxed);
-        for (shard, links) in self.shared.shards.iter().zip(&mut self.to_wake) {
-            shard.wake(links);
+        for (shard, wake) in self.shared.shards.iter().zip(&mut self.to_wake) {
+            wake.replies.append(&mut wake.events);
+            shard.wake(&mut wake.replies);
         }
     }
 }
 
 /// Puts something into an outbox and notes whom to wake.
-fn push(link: &Arc<Link>, delivery: Delivery, to_wake: &mut [Vec<Arc<Link>>]) {
+fn push(link: &Arc<Link>, delivery: Delivery, to_wake: &mut [ToWake]) {
+    let is_event = matches!(delivery, Delivery::Event { .. });
     if link.push(delivery)
         && let Some(shard) = to_wake.get_mut(link.shard)
     {
-        shard.push(link.clone());
+        let list = if is_event { &mut shard.events } else { &mut shard.replies };
+        list.push(link.clone());
     }
+}
+
+/// Connections of one shard that got something and sleep. Who waits for a reply is woken before those that only watch:
+/// a writer should not wait for two thousand watchers. On one connection events still come first.
+#[derive(Default)]
+struct ToWake {
+    replies: Vec<Arc<Link>>,
+    events: Vec<Arc<Link>>,
 }
 
 /// Fires watches while txns are applied, under the write guard: a watch set before it cannot be missed, one set after
@@ -211,7 +222,7 @@ fn push(link: &Arc<Link>, delivery: Delivery, to_wake: &mut [Vec<Arc<Link>>]) {
 struct Firing<'a> {
     shared: &'a Shared,
     watches: &'a mut Watches,
-    to_wake: &'a mut [Vec<Arc<Link>>],
+    to_wake: &'a mut [ToWake],
 }
 
 impl Firing<'_> {
