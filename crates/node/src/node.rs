@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use gk_proto::op::OpCode;
 use gk_proto::reply::Body;
 use gk_proto::request::Write;
@@ -35,6 +35,12 @@ const CLOSE_LIST_MAX: usize = 4096;
 /// Txns applied under one write guard, at most; and bytes of data in them. Keeps readers from waiting.
 const APPLY_BATCH_MAX: usize = 64;
 const APPLY_BATCH_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes of a block from which payloads are cut.
+const PAYLOAD_BLOCK: usize = 64 << 10;
+
+/// Entries for which an idle node keeps room in its queues.
+const QUEUE_KEPT: usize = 64;
 
 /// Bytes of a record besides its fields: header, digest, a count.
 const RECORD_OVERHEAD: usize = 64;
@@ -69,6 +75,7 @@ pub struct Node {
     next_reap: Instant,
     reap: ReapCursor,
     scratch: Vec<u8>,
+    payloads: BytesMut,
 }
 
 impl Node {
@@ -98,6 +105,7 @@ impl Node {
             effects: VecDeque::new(),
             reap: ReapCursor::default(),
             scratch: Vec::new(),
+            payloads: BytesMut::new(),
         }
     }
 
@@ -147,6 +155,9 @@ impl Node {
             self.reap(now, tree);
         }
         self.resume_digest(tree);
+        if self.waiting.is_empty() {
+            self.shrink();
+        }
     }
 
     /// When [`Self::handle_timeout`] must be called next.
@@ -390,11 +401,21 @@ impl Node {
 
     fn propose_encoded(&mut self, logged: LoggedTxn, answer: Answer) {
         let zxid = logged.header.zxid;
-        let payload = Bytes::copy_from_slice(&self.scratch);
+        let payload = self.shared_payload();
         self.proposed.push_back(logged);
         self.waiting.push_back(Waiting { zxid, takes_outcome: true, answer });
         self.zab.handle(gk_zab::Input::Propose { zxid, payload });
         self.drain_zab();
+    }
+
+    /// What was encoded, as shared bytes cut from a large block: a block of its own for each txn would leave a hole
+    /// between the nodes that are made meanwhile.
+    fn shared_payload(&mut self) -> Bytes {
+        if self.payloads.capacity() < self.scratch.len() {
+            self.payloads = BytesMut::with_capacity(PAYLOAD_BLOCK.max(self.scratch.len()));
+        }
+        self.payloads.extend_from_slice(&self.scratch);
+        self.payloads.split().freeze()
     }
 
     fn drain_zab(&mut self) {
@@ -521,6 +542,15 @@ impl Node {
         if self.outstanding.digest().is_none() && idle {
             self.outstanding.set_digest(tree.digest());
         }
+    }
+
+    /// Gives back what a burst needed: an idle node keeps short queues.
+    fn shrink(&mut self) {
+        self.proposed.shrink_to(QUEUE_KEPT);
+        self.waiting.shrink_to(QUEUE_KEPT);
+        self.effects.shrink_to(QUEUE_KEPT);
+        self.scratch.shrink_to(QUEUE_KEPT);
+        self.outstanding.shrink_to(QUEUE_KEPT);
     }
 
     fn deliver(&mut self, conn: ConnId, delivery: Delivery) {

@@ -158,6 +158,13 @@ impl Outstanding {
         paths
     }
 
+    /// Gives back room beyond so many entries.
+    pub(crate) fn shrink_to(&mut self, entries: usize) {
+        self.table.shrink_to(entries);
+        self.queue.shrink_to(entries);
+        self.undo.shrink_to(entries);
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
