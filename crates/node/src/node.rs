@@ -209,12 +209,7 @@ impl Node {
             self.deliver(conn, Delivery::Refused);
             return;
         }
-        let before = self.sessions.get_mut(session).and_then(|known| {
-            known.timeout_ms = timeout_ms;
-            known.owner.replace(conn)
-        });
-        self.sessions.touch(session, now.instant);
-        if let Some(before) = before
+        if let Some(before) = self.sessions.resume(session, conn, timeout_ms, now.instant)
             && before != conn
         {
             self.deliver(before, Delivery::Close);

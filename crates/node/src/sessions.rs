@@ -80,6 +80,20 @@ impl Sessions {
         session.deadline = session.deadline.max(rounded_deadline(heard, session.timeout_ms, tick));
     }
 
+    /// Hands a session to the connection that resumes it, with its timeout counted anew; the connection that had it.
+    pub fn resume(&mut self, id: SessionId, conn: ConnId, timeout_ms: i32, now: Instant) -> Option<ConnId> {
+        let deadline = self.deadline(now, timeout_ms);
+        let session = self.by_id.get_mut(&id)?;
+        session.timeout_ms = timeout_ms;
+        session.deadline = deadline;
+        if deadline < session.bucket {
+            // The entry in the later bucket is passed over when its time comes.
+            session.bucket = deadline;
+            self.buckets.entry(deadline).or_default().push(id);
+        }
+        session.owner.replace(conn)
+    }
+
     /// Gives a session that [`Self::expire`] returned until `deadline` after all.
     pub fn grant(&mut self, id: SessionId, deadline: Instant) {
         let Some(session) = self.by_id.get_mut(&id) else { return };
@@ -127,8 +141,12 @@ impl Sessions {
     }
 
     /// Bucket times and their sessions, for the `dump` word; a session that was touched since stands in an early one.
-    pub fn buckets(&self) -> impl Iterator<Item = (Instant, &[SessionId])> {
-        self.buckets.iter().map(|(at, ids)| (*at, ids.as_slice()))
+    pub fn buckets(&self) -> impl Iterator<Item = (Instant, Vec<SessionId>)> {
+        self.buckets.iter().filter_map(|(at, ids)| {
+            let files = |id: &SessionId| self.by_id.get(id).is_some_and(|session| session.bucket == *at);
+            let ids: Vec<_> = ids.iter().copied().filter(files).collect();
+            (!ids.is_empty()).then_some((*at, ids))
+        })
     }
 
     /// Panics if a session could be missed at its deadline.
@@ -188,6 +206,31 @@ mod tests {
         assert_eq!(sessions.expire(at(8000)), [id], "full timeout after the touch");
     }
 
+    /// A resume with a shorter timeout kept the deadline of the longer one.
+    #[test]
+    fn a_resume_with_a_shorter_timeout_expires_by_it() {
+        let mut sessions = Sessions::new(TICK, 1, WallTime(1));
+        let id = sessions.fresh_id();
+        sessions.insert(id, 40_000, Some(ConnId(1)), false, at(100));
+        assert_eq!(sessions.resume(id, ConnId(2), 4000, at(200)), Some(ConnId(1)), "who had it");
+        sessions.check_invariants();
+        assert!(sessions.expire(at(5999)).is_empty(), "before the tick after the shorter timeout");
+        assert_eq!(sessions.expire(at(6000)), [id], "at the tick");
+        assert!(sessions.expire(at(90_000)).is_empty(), "once");
+    }
+
+    #[test]
+    fn a_resume_with_a_longer_timeout_expires_by_it() {
+        let mut sessions = Sessions::new(TICK, 1, WallTime(1));
+        let id = sessions.fresh_id();
+        sessions.insert(id, 4000, None, false, at(100));
+        assert_eq!(sessions.resume(id, ConnId(2), 40_000, at(200)), None, "nobody had it");
+        sessions.check_invariants();
+        assert!(sessions.expire(at(41_999)).is_empty(), "before the tick after the longer timeout");
+        sessions.check_invariants();
+        assert_eq!(sessions.expire(at(42_000)), [id], "at the tick");
+    }
+
     /// Z-1622: ids made after 2022 must keep the server's byte.
     #[test]
     fn ids_have_the_servers_byte_in_any_year() {
@@ -195,6 +238,20 @@ mod tests {
             let mut sessions = Sessions::new(TICK, 1, WallTime(wall));
             assert_eq!(sessions.fresh_id().0 >> 56, 1, "at {wall}");
         }
+    }
+
+    /// `dump` went on listing sessions that had been closed, until their deadlines.
+    #[test]
+    fn buckets_list_no_session_that_is_gone_or_has_moved_on() {
+        let mut sessions = Sessions::new(TICK, 1, WallTime(1));
+        let [gone, moved] = [0, 0].map(|_| {
+            let id = sessions.fresh_id();
+            sessions.insert(id, 40_000, None, false, at(100));
+            id
+        });
+        sessions.remove(gone);
+        sessions.resume(moved, ConnId(1), 4000, at(100));
+        assert_eq!(sessions.buckets().collect::<Vec<_>>(), [(at(6000), vec![moved])], "one session, once");
     }
 
     /// Row 88 of the hazards: a clock that was set back must not hand out an id twice.

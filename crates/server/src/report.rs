@@ -242,7 +242,7 @@ pub(crate) fn dump(node: &Node, shared: &Shared) -> String {
         let ahead = i64::try_from(then.millis()).unwrap_or(0) - i64::try_from(now.millis()).unwrap_or(0);
         WallTime(wall.0 + ahead)
     };
-    let sessions = node.sessions().buckets().map(|(then, ids)| Expiry { at: at(then), members: ids.to_vec() });
+    let sessions = node.sessions().buckets().map(|(then, members)| Expiry { at: at(then), members });
     let mut connections: BTreeMap<Instant, Vec<_>> = BTreeMap::new();
     for link in shared.all_links() {
         let silent_for = match link.published.lock().timeout_ms {
