@@ -33,6 +33,36 @@ struct Scratch {
     out: Vec<u8>,
 }
 
+impl Scratch {
+    /// Writes what the socket takes of `out`, and appends the rest to `unsent`. Nothing stays here, also when the socket
+    /// is gone: it would go to the next connection of this thread.
+    fn send_to(
+        &mut self,
+        stream: &mut (impl AsyncWrite + Unpin),
+        cx: &mut Context<'_>,
+        unsent: &mut Vec<u8>,
+    ) -> Result<(), Gone> {
+        let mut at = 0;
+        let sent = loop {
+            let rest = self.out.get(at..).unwrap_or_default();
+            if rest.is_empty() {
+                break Ok(());
+            }
+            match Pin::new(&mut *stream).poll_write(cx, rest) {
+                Poll::Ready(Ok(0) | Err(_)) => break Err(Gone),
+                Poll::Ready(Ok(taken)) => at += taken,
+                Poll::Pending => {
+                    unsent.extend_from_slice(rest);
+                    break Ok(());
+                }
+            }
+        };
+        self.out.clear();
+        self.out.shrink_to(WRITE_BUFFER_KEPT);
+        sent
+    }
+}
+
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
         input: vec![0; READ_BUFFER],
@@ -177,21 +207,7 @@ impl Task {
 
     /// Writes what there is with one call; the rest is kept.
     fn send(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<(), Gone> {
-        let out = &mut scratch.out;
-        let mut at = 0;
-        while at < out.len() {
-            match Pin::new(&mut self.stream).poll_write(cx, out.get(at..).unwrap_or_default()) {
-                Poll::Ready(Ok(0) | Err(_)) => return Err(Gone),
-                Poll::Ready(Ok(n)) => at += n,
-                Poll::Pending => {
-                    self.unsent.extend_from_slice(out.get(at..).unwrap_or_default());
-                    break;
-                }
-            }
-        }
-        out.clear();
-        out.shrink_to(WRITE_BUFFER_KEPT);
-        Ok(())
+        scratch.send_to(&mut self.stream, cx, &mut self.unsent)
     }
 
     fn flush_unsent(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
@@ -235,5 +251,57 @@ impl Task {
         published.stats.clone_from(self.conn.stats());
         published.queued = self.conn.queued();
         published.timeout_ms = self.conn.timeout_ms();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes `room` bytes, then none; or, once closed, fails.
+    struct Socket {
+        room: usize,
+        closed: bool,
+    }
+
+    impl AsyncWrite for Socket {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+            if self.closed {
+                return Poll::Ready(Err(std::io::ErrorKind::ConnectionReset.into()));
+            }
+            let taken = bytes.len().min(self.room);
+            self.room -= taken;
+            if taken == 0 { Poll::Pending } else { Poll::Ready(Ok(taken)) }
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn write(room: usize, closed: bool, scratch: &mut Scratch) -> (bool, Vec<u8>) {
+        let mut unsent = Vec::new();
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let sent = scratch.send_to(&mut Socket { room, closed }, &mut cx, &mut unsent);
+        (sent.is_ok(), unsent)
+    }
+
+    /// A reply to a client that had reset its connection went to the next client that the thread served.
+    #[test]
+    fn replies_to_a_client_that_has_gone_go_to_nobody() {
+        let mut scratch = Scratch { input: Vec::new(), out: b"secret".to_vec() };
+        assert_eq!(write(0, true, &mut scratch), (false, Vec::new()), "the socket is gone");
+        assert!(scratch.out.is_empty(), "nothing is left for another connection");
+    }
+
+    #[test]
+    fn what_the_socket_does_not_take_is_kept_for_its_connection() {
+        let mut scratch = Scratch { input: Vec::new(), out: b"replies".to_vec() };
+        assert_eq!(write(3, false, &mut scratch), (true, b"lies".to_vec()), "the rest waits");
+        assert!(scratch.out.is_empty(), "in the connection, not in the thread's buffer");
     }
 }
