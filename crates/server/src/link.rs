@@ -30,6 +30,9 @@ pub(crate) struct Link {
     session: AtomicU64,
     /// When the task began to close it (nanoseconds of [`Instant`]); 0 while it is open.
     closing: AtomicU64,
+    /// Something that ends the connection is in the outbox. The task may be unable to obey, waiting for a client that
+    /// takes nothing.
+    told_to_close: AtomicBool,
     aborted: AtomicBool,
     /// Ids for the check when a watch fires.
     pub(crate) ids: Mutex<Ids>,
@@ -65,6 +68,7 @@ impl Link {
             heard: AtomicU64::new(opened.0),
             session: AtomicU64::new(0),
             closing: AtomicU64::new(0),
+            told_to_close: AtomicBool::new(false),
             aborted: AtomicBool::new(false),
             ids: Mutex::new(ids),
             published: Mutex::default(),
@@ -74,6 +78,9 @@ impl Link {
     /// Puts something into the outbox; whether the task must be woken for it.
     pub(crate) fn push(&self, delivery: Delivery) -> bool {
         let mut outbox = self.outbox.lock();
+        if matches!(delivery, Delivery::Close | Delivery::Refused) || outbox.items.len() >= OUTBOX_MAX {
+            self.told_to_close.store(true, Ordering::Relaxed);
+        }
         if outbox.items.len() < OUTBOX_MAX {
             outbox.items.push_back(delivery);
         } else if outbox.items.len() == OUTBOX_MAX {
@@ -133,6 +140,11 @@ impl Link {
         Some(Instant(self.closing.load(Ordering::Relaxed))).filter(|at| at.0 != 0)
     }
 
+    /// Whether the connection has been told to end, be it that its task has not come to it.
+    pub(crate) fn is_told_to_close(&self) -> bool {
+        self.told_to_close.load(Ordering::Relaxed)
+    }
+
     /// Ends the connection, whatever is left to send.
     pub(crate) fn abort(&self) {
         self.aborted.store(true, Ordering::Relaxed);
@@ -150,5 +162,46 @@ impl Link {
     /// The session, or [`SessionId::NONE`] before the handshake is done.
     pub(crate) fn session(&self) -> SessionId {
         SessionId(self.session.load(Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link() -> Link {
+        Link::new(ConnId(1), ([127, 0, 0, 1], 1).into(), 0, Instant(1), std::sync::Arc::new([]))
+    }
+
+    /// A client that took nothing kept its connection for ever: the task, waiting for the socket, never saw the order
+    /// to close that its expired session had caused.
+    #[test]
+    fn an_order_to_close_shows_before_the_task_takes_it() {
+        let link = link();
+        link.push(Delivery::Event {
+            zxid: gk_proto::Zxid(1),
+            kind: gk_proto::watch::EventType::NodeCreated,
+            path: "/".into(),
+        });
+        assert!(!link.is_told_to_close(), "an event ends nothing");
+        link.push(Delivery::Close);
+        assert!(link.is_told_to_close(), "told");
+        assert_eq!(link.closing_since(), None, "the task has not begun");
+    }
+
+    #[test]
+    fn an_outbox_that_is_full_ends_the_connection() {
+        let link = link();
+        for _ in 0..OUTBOX_MAX + 10 {
+            link.push(Delivery::Event {
+                zxid: gk_proto::Zxid(1),
+                kind: gk_proto::watch::EventType::NodeCreated,
+                path: "/".into(),
+            });
+        }
+        assert!(link.is_told_to_close(), "at the bound");
+        let items = link.take();
+        assert_eq!(items.len(), OUTBOX_MAX + 1, "what came later is dropped");
+        assert!(matches!(items.back(), Some(Delivery::Close)), "and the last is the end");
     }
 }

@@ -157,6 +157,9 @@ impl Door {
             let now = self.shared.clock.instant();
             let mut tell_next = BTreeSet::new();
             for link in self.shared.all_links() {
+                if link.is_told_to_close() && link.closing_since().is_none() {
+                    link.set_closing(now);
+                }
                 let silent = link.session() == SessionId::NONE && link.opened + limit <= now;
                 if told.contains(&link.id) || link.closing_since().is_some_and(|since| since + limit <= now) {
                     link.abort();
