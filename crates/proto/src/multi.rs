@@ -38,7 +38,8 @@ pub(crate) fn decode_writes(reader: &mut Reader<'_>, frame: &Bytes) -> Result<Ve
         if op == OpCode::SetAcl {
             return Err(unknown);
         }
-        ops.push(Write::decode_sub(op, reader, frame).ok_or(unknown)??);
+        let write = Write::decode_sub(op, reader, frame).ok_or(unknown)??;
+        ops.push(if let Write::Create(create) = write { Write::Create(create.within_multi()?) } else { write });
     }
     Ok(ops)
 }
@@ -113,5 +114,52 @@ impl Outcome {
             Self::Check => encode_header(OpCode::Check.code(), false, 0, out),
             Self::Error(code) => reply::encode_multi_error(*code, out),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::acl;
+
+    /// A multi of one create.
+    fn decoded(op: OpCode, flags: i32) -> Result<Vec<Write>, DecodeError> {
+        let mut body = Vec::new();
+        encode_header(op.code(), false, -1, &mut body);
+        body.put_text("/a");
+        body.put_buffer(None);
+        acl::encode(&acl::open(), &mut body);
+        body.put_int(flags);
+        if op == OpCode::CreateTtl {
+            body.put_long(1);
+        }
+        encode_end(&mut body);
+        let body = Bytes::from(body);
+        decode_writes(&mut Reader::new(&body), &body)
+    }
+
+    /// Answered per op, where Apache 3.9.5 refuses the whole request.
+    #[test]
+    fn create_flags_that_do_not_fit_the_op_spoil_the_multi() {
+        for op in [OpCode::Create, OpCode::Create2, OpCode::CreateContainer] {
+            for flags in [-1, 5, 6, 7] {
+                assert!(decoded(op, flags).is_err(), "{op:?} with flags {flags}");
+            }
+        }
+        for flags in [0, 5, 9] {
+            assert!(decoded(OpCode::CreateTtl, flags).is_ok(), "createTTL with flags {flags} fails by itself");
+        }
+    }
+
+    #[test]
+    fn the_container_flag_makes_a_container_in_a_multi() {
+        let made = |op, flags| match decoded(op, flags).unwrap().first() {
+            Some(Write::Create(create)) => create.op,
+            other => panic!("{op:?} became {other:?}"),
+        };
+        for op in [OpCode::Create, OpCode::Create2, OpCode::CreateContainer] {
+            assert_eq!(made(op, 4), OpCode::CreateContainer, "{op:?}");
+        }
+        assert_eq!(made(OpCode::Create, 0), OpCode::Create, "without the flag it stays what it was");
     }
 }

@@ -384,6 +384,19 @@ impl Create {
         })
     }
 
+    /// What becomes of a create in a multi. There the mode decides whether it makes a container, and flags that do not
+    /// fit the operation spoil the whole request (`MultiOperationRecord`, `Op.Create`).
+    pub(crate) fn within_multi(mut self) -> Result<Self, DecodeError> {
+        if self.op != OpCode::CreateTtl {
+            match self.mode() {
+                Some(CreateMode::Container) => self.op = OpCode::CreateContainer,
+                Some(mode) if !mode.is_ttl() => {}
+                _ => return Err(DecodeError::Unknown { what: "create flags in a multi", value: self.flags }),
+            }
+        }
+        Ok(self)
+    }
+
     /// The mode that the flags name, if any.
     pub fn mode(&self) -> Option<CreateMode> {
         CreateMode::from_flags(self.flags)
