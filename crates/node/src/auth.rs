@@ -104,7 +104,7 @@ impl Scheme for DigestScheme {
     }
 }
 
-/// `ip`: the address at the other end, by prefix. Beyond ZooKeeper, IPv6 prefixes are accepted too.
+/// `ip`: the address at the other end, by prefix, of either family.
 #[derive(Debug)]
 pub struct IpScheme;
 

@@ -133,14 +133,18 @@ impl Door {
     }
 
     fn has_room(&self, remote: SocketAddr) -> bool {
-        let links = self.shared.links.read();
-        if links.len() >= self.total_max {
-            warn!("Too many connections: {} of at most {}; {remote} is turned away", links.len(), self.total_max);
+        let ip = remote.ip();
+        let per_address_max = self.shared.config.clients.per_address_max;
+        let (all, same) = {
+            let links = self.shared.links.read();
+            let same = || links.values().filter(|link| link.remote.ip() == ip).count();
+            (links.len(), per_address_max.map_or(0, |_| same()))
+        };
+        if all >= self.total_max {
+            warn!("Too many connections: {all} of at most {}; {remote} is turned away", self.total_max);
             return false;
         }
-        let Some(max) = self.shared.config.clients.per_address_max else { return true };
-        let ip = remote.ip();
-        let same = links.values().filter(|link| link.remote.ip() == ip).count();
+        let Some(max) = per_address_max else { return true };
         if same >= max {
             warn!("Too many connections from {ip} - max is {max}");
         }

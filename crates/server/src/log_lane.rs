@@ -34,6 +34,8 @@ pub(crate) struct LogLane {
 #[derive(Default)]
 struct Queue {
     txns: Vec<(Zxid, Bytes)>,
+    /// The node's thread met a full disk: try again without new txns.
+    retry: bool,
     stopping: bool,
 }
 
@@ -42,6 +44,8 @@ struct Writer {
     trigger: Trigger,
     file: FileLimit,
     snapshots: Arc<SnapshotBell>,
+    /// The disk has no room: what was accepted waits in the log's buffer, and nothing more is accepted.
+    full: bool,
 }
 
 impl LogLane {
@@ -56,7 +60,7 @@ impl LogLane {
         Self {
             queue: Mutex::default(),
             arrived: Condvar::new(),
-            log: Mutex::new(Writer { log, trigger, file: FileLimit::new(config), snapshots: bell }),
+            log: Mutex::new(Writer { log, trigger, file: FileLimit::new(config), snapshots: bell, full: false }),
         }
     }
 
@@ -69,7 +73,12 @@ impl LogLane {
             && self.queue.lock().txns.is_empty()
             && let Some(mut writer) = self.log.try_lock()
         {
-            return writer.commit(txns, shared);
+            let durable = writer.commit(txns, shared);
+            if writer.full {
+                self.queue.lock().retry = true;
+                self.arrived.notify_one();
+            }
+            return durable;
         }
         self.queue.lock().txns.append(txns);
         self.arrived.notify_one();
@@ -80,8 +89,11 @@ impl LogLane {
     pub(crate) fn snapshot_began(&self) {
         let mut writer = self.log.lock();
         writer.log.snapshot_began();
-        writer.log.roll();
-        writer.file.bytes = 0;
+        // A new file would need the room that is missing.
+        if !writer.full {
+            writer.log.roll();
+            writer.file.bytes = 0;
+        }
     }
 
     /// A snapshot has been written: what the next one is measured by.
@@ -99,22 +111,37 @@ impl LogLane {
     pub(crate) fn run(&self, shared: &Shared) {
         let mut txns = Vec::new();
         // A disk that is full already is met before the first write.
-        self.log.lock().keep_space(shared);
-        loop {
-            {
-                let mut queue = self.queue.lock();
-                while queue.txns.is_empty() && !queue.stopping {
-                    self.arrived.wait(&mut queue);
-                }
-                if queue.txns.is_empty() {
-                    return;
-                }
-                std::mem::swap(&mut queue.txns, &mut txns);
-            }
-            if let Some(durable) = self.log.lock().commit(&mut txns, shared) {
-                shared.inbox.push(Event::Durable(durable));
+        let mut full = self.turn(&mut txns, shared);
+        while self.wait_for_work(full) {
+            full = self.turn(&mut txns, shared);
+        }
+    }
+
+    /// Waits for txns, or, while the disk is full, for the next attempt; false when the thread must end.
+    fn wait_for_work(&self, full: bool) -> bool {
+        let mut queue = self.queue.lock();
+        while queue.txns.is_empty() && !queue.retry && !queue.stopping {
+            if !full {
+                self.arrived.wait(&mut queue);
+            } else if self.arrived.wait_for(&mut queue, SPACE_RETRY).timed_out() {
+                break;
             }
         }
+        !(queue.stopping && (full || queue.txns.is_empty()))
+    }
+
+    /// Commits what has come; whether the disk is full. The log is locked before the queue is free again: otherwise
+    /// the node's thread could commit a later txn first.
+    fn turn(&self, txns: &mut Vec<(Zxid, Bytes)>, shared: &Shared) -> bool {
+        let mut queue = self.queue.lock();
+        let mut writer = self.log.lock();
+        std::mem::swap(&mut queue.txns, txns);
+        queue.retry = false;
+        drop(queue);
+        if let Some(durable) = writer.commit(txns, shared) {
+            shared.inbox.push(Event::Durable(durable));
+        }
+        writer.full
     }
 
     /// Ends the log in good order, once its thread has ended.
@@ -124,38 +151,52 @@ impl LogLane {
 }
 
 impl Writer {
-    /// Writes and syncs; `None` after an error that ends the server.
+    /// Writes and syncs what is given and what waits; the last durable txn, or `None` if nothing became durable: the disk
+    /// is full, or an error ends the server.
     fn commit(&mut self, txns: &mut Vec<(Zxid, Bytes)>, shared: &Shared) -> Option<Zxid> {
         for (zxid, payload) in txns.drain(..) {
             self.log.append(zxid, &payload);
         }
-        let report = loop {
-            let began = shared.clock.instant();
-            match self.log.commit() {
-                Ok(report) => {
-                    self.measure(began, &report, shared);
-                    break report;
-                }
-                // What was accepted stays in the buffer; nothing of it is acknowledged before there is room.
-                Err(StorageError::NoSpace { .. }) if shared.is_stopping() => return None,
-                Err(StorageError::NoSpace { .. }) => self.wait_for_space(shared),
-                Err(failed) => {
-                    shared.inbox.push(Event::Stop(Some(failed.into())));
-                    return None;
-                }
+        let began = shared.clock.instant();
+        let committed = self.log.commit();
+        let report = match committed {
+            Ok(report) => report,
+            Err(StorageError::NoSpace { .. }) => {
+                self.set_full(true, shared);
+                return None;
             }
+            Err(failed) => return fail(failed, shared),
         };
+        if report.syncs > 0 {
+            self.measure(began, &report, shared);
+        }
         if let Some(failed) = report.marks_failed {
             warn!("the marks beside the log could not be written and pause until the next log file: {failed}");
         }
-        self.keep_space(shared)?;
-        if self.file.is_exceeded(report.written.bytes) {
+        match self.log.ensure_space() {
+            Ok(space) => self.set_full(space != Space::Ample, shared),
+            Err(failed) => return fail(failed, shared),
+        }
+        if self.file.is_exceeded(report.written.bytes) && !self.full {
             self.log.roll();
         }
         if self.trigger.is_due(self.log.since_snapshot()) {
             self.snapshots.ring();
         }
-        Some(report.durable)
+        (report.written.txns > 0).then_some(report.durable)
+    }
+
+    /// While the disk is full writes are refused and reads go on.
+    fn set_full(&mut self, full: bool, shared: &Shared) {
+        if std::mem::replace(&mut self.full, full) == full {
+            return;
+        }
+        if full {
+            error!("the disk of the transaction log is full: writes are refused until it has room, reads go on");
+        } else {
+            warn!("the disk of the transaction log has room again: writes are accepted");
+        }
+        shared.inbox.push(Event::DiskFull(full));
     }
 
     fn measure(&self, began: gk_proto::Instant, report: &CommitReport, shared: &Shared) {
@@ -173,36 +214,12 @@ impl Writer {
             );
         }
     }
+}
 
-    /// Reserves room ahead; `None` after an error that ends the server.
-    fn keep_space(&mut self, shared: &Shared) -> Option<()> {
-        match self.log.ensure_space() {
-            Ok(Space::Ample) => {}
-            Ok(Space::Short { left }) => self.refuse_until_space(left, shared),
-            Err(failed) => {
-                shared.inbox.push(Event::Stop(Some(failed.into())));
-                return None;
-            }
-        }
-        Some(())
-    }
-
-    /// The disk is full: writes are refused, reads go on, until there is room.
-    fn refuse_until_space(&mut self, left: u64, shared: &Shared) {
-        error!(
-            "the disk of the transaction log is full ({left} reserved bytes left): writes are refused until it has room"
-        );
-        shared.inbox.push(Event::DiskFull(true));
-        self.wait_for_space(shared);
-        shared.inbox.push(Event::DiskFull(false));
-        warn!("the disk of the transaction log has room again: writes are accepted");
-    }
-
-    fn wait_for_space(&mut self, shared: &Shared) {
-        while !shared.is_stopping() && !matches!(self.log.ensure_space(), Ok(Space::Ample) | Err(_)) {
-            std::thread::park_timeout(SPACE_RETRY);
-        }
-    }
+/// An error of the disk is final: nothing after it is acknowledged, and the server ends.
+fn fail(failed: StorageError, shared: &Shared) -> Option<Zxid> {
+    shared.inbox.push(Event::Stop(Some(failed.into())));
+    None
 }
 
 /// Decides when a log file is long enough (`txnLogSizeLimitInKb`). A start begins a new file.

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use gk_node::Node;
-use gk_node::conn::{Latency, World};
+use gk_node::conn::Latency;
 use gk_proto::op::OpCode;
 use gk_proto::{Instant, Millis, SessionId, WallTime};
 use tokio::sync::oneshot;
 
 use crate::inbox::Event;
 use crate::link::Link;
-use crate::shared::{Guarded, Shared};
+use crate::shared::Shared;
 use crate::words::{
     self, ConfReport, ConnReport, ConnSession, DumpReport, Environment, Expiry, Mode, MonitorReport, Sample,
     ServerReport, Summary, Value, WatchCounts, Word,
@@ -23,8 +23,9 @@ pub(crate) enum Answer {
     Later(oneshot::Receiver<String>),
 }
 
-/// Answers a word for the connection `asking`, under the guard that `world` holds.
-pub(crate) fn answer(bytes: [u8; 4], mask: Option<i64>, shared: &Shared, asking: &Link, world: &Guarded<'_>) -> Answer {
+/// Answers a word for the connection `asking`. Opens the tree itself, and only for what it reads there: nothing that may
+/// block is done under a guard.
+pub(crate) fn answer(bytes: [u8; 4], mask: Option<i64>, shared: &Shared, asking: &Link) -> Answer {
     shared.stats.received.fetch_add(1, Ordering::Relaxed);
     shared.stats.sent.fetch_add(1, Ordering::Relaxed);
     let Some(word) = Word::from_first_bytes(bytes) else { return Answer::Text(String::new()) };
@@ -53,10 +54,10 @@ pub(crate) fn answer(bytes: [u8; 4], mask: Option<i64>, shared: &Shared, asking:
             }
             words::CONNECTION_STATS_RESET.to_owned()
         }
-        Word::Srvr => words::srvr(&server(shared, world)),
-        Word::Stat => words::stat(&server(shared, world), &connections(shared, asking)),
+        Word::Srvr => words::srvr(&server(shared)),
+        Word::Stat => words::stat(&server(shared), &connections(shared, asking)),
         Word::Cons => words::cons(&connections(shared, asking)),
-        Word::Mntr => monitor(shared, world),
+        Word::Mntr => monitor(shared),
         Word::Conf => words::conf(&configuration(shared)),
         Word::Dirs => {
             let sizes = shared.snapshot_store.sizes().unwrap_or_default();
@@ -64,15 +65,15 @@ pub(crate) fn answer(bytes: [u8; 4], mask: Option<i64>, shared: &Shared, asking:
         }
         Word::Hash => words::hash(shared.digests.lock().iter().map(|(zxid, digest)| (*zxid, digest.cast_signed()))),
         Word::Wchs => {
-            let counts = world.watches(|watches| watches.summary());
+            let counts = shared.watches.lock().summary();
             words::wchs(WatchCounts {
                 connections: wide(counts.connections),
                 paths: wide(counts.paths),
                 watches: wide(counts.watches),
             })
         }
-        Word::Wchc => watches_by_session(shared, world),
-        Word::Wchp => watches_by_path(shared, world),
+        Word::Wchc => watches_by_session(shared),
+        Word::Wchp => watches_by_path(shared),
         Word::Dump => {
             let (ask, answer) = oneshot::channel();
             shared.inbox.push(Event::Dump(ask));
@@ -85,16 +86,17 @@ fn wide(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
 }
 
-fn server(shared: &Shared, world: &Guarded<'_>) -> ServerReport {
+fn server(shared: &Shared) -> ServerReport {
+    let (zxid, node_count) = shared.tree.read(|tree| (tree.last_zxid(), tree.node_count()));
     ServerReport {
         latency: latency(&shared.stats.latency.lock()),
         packets_received: shared.stats.received.load(Ordering::Relaxed),
         packets_sent: shared.stats.sent.load(Ordering::Relaxed),
         connections: wide(shared.links.read().len()),
         outstanding: wide(shared.stats.outstanding.load(Ordering::Relaxed)),
-        zxid: world.tree().last_zxid(),
+        zxid,
         mode: Mode::Standalone,
-        node_count: wide(world.tree().node_count()),
+        node_count: wide(node_count),
         proposal_sizes: None,
     }
 }
@@ -163,8 +165,7 @@ fn op_name(code: i32) -> &'static str {
     }
 }
 
-fn monitor(shared: &Shared, world: &Guarded<'_>) -> String {
-    let tree = world.tree();
+fn monitor(shared: &Shared) -> String {
     let summary = |latency: &Latency| {
         Value::Summary(Summary { count: latency.count, sum: latency.sum_ms, min: latency.min_ms, max: latency.max_ms })
     };
@@ -180,14 +181,16 @@ fn monitor(shared: &Shared, world: &Guarded<'_>) -> String {
     ];
     let open_files = std::fs::read_dir("/proc/self/fd").ok().map(|files| wide(files.count()));
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let server = server(shared, world);
+    let server = server(shared);
+    let (ephemerals, data_size, sessions) =
+        shared.tree.read(|tree| (tree.ephemeral_count(), tree.approximate_data_size(), tree.session_count()));
     words::mntr(&MonitorReport {
         server: &server,
         uptime: Millis(shared.clock.instant().millis()),
-        watch_count: wide(world.watches(|watches| watches.len())),
-        ephemerals_count: wide(tree.ephemeral_count()),
-        approximate_data_size: tree.approximate_data_size(),
-        global_sessions: wide(tree.session_count()),
+        watch_count: wide(shared.watches.lock().len()),
+        ephemerals_count: wide(ephemerals),
+        approximate_data_size: data_size,
+        global_sessions: wide(sessions),
         local_sessions: 0,
         open_file_descriptors: open_files,
         max_file_descriptors: limit,
@@ -217,22 +220,16 @@ fn configuration(shared: &Shared) -> ConfReport {
     }
 }
 
-fn watches_by_session(shared: &Shared, world: &Guarded<'_>) -> String {
-    world.watches(|watches| {
-        let sessions = watches.by_conn().map(|(conn, paths)| {
-            let session = shared.link(conn).map_or(SessionId::NONE, |link| link.session());
-            (session, paths)
-        });
-        words::wchc(sessions)
-    })
+fn watches_by_session(shared: &Shared) -> String {
+    let watches = shared.watches.lock();
+    let session = |conn| shared.link(conn).map_or(SessionId::NONE, |link| link.session());
+    words::wchc(watches.by_conn().map(|(conn, paths)| (session(conn), paths)))
 }
 
-fn watches_by_path(shared: &Shared, world: &Guarded<'_>) -> String {
-    world.watches(|watches| {
-        let session = |conn| shared.link(conn).map_or(SessionId::NONE, |link| link.session());
-        let paths = watches.by_path().map(|(path, conns)| (path, conns.into_iter().map(session).collect::<Vec<_>>()));
-        words::wchp(paths)
-    })
+fn watches_by_path(shared: &Shared) -> String {
+    let watches = shared.watches.lock();
+    let session = |conn| shared.link(conn).map_or(SessionId::NONE, |link| link.session());
+    words::wchp(watches.by_path().map(|(path, conns)| (path, conns.into_iter().map(session).collect::<Vec<_>>())))
 }
 
 /// The text of `dump`, from the node's own thread.

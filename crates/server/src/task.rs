@@ -20,7 +20,7 @@ use crate::inbox::Event;
 use crate::link::Link;
 use crate::report;
 use crate::shard;
-use crate::shared::{Guarded, Shared};
+use crate::shared::Shared;
 
 /// Bytes read at once.
 const READ_BUFFER: usize = 64 << 10;
@@ -81,6 +81,13 @@ pub(crate) struct Task {
     /// The answer to a four-letter word that somebody else prepares.
     word: Option<oneshot::Receiver<String>>,
     closing: bool,
+}
+
+/// What the machine wants that is done once the guard of the tree is released.
+#[derive(Default)]
+struct Wanted {
+    requests: Vec<Request>,
+    word: Option<([u8; 4], Option<i64>)>,
 }
 
 /// The socket is of no more use.
@@ -160,23 +167,29 @@ impl Task {
             self.link.heard(now);
         }
         let before = self.counters();
-        let mut requests = Vec::new();
+        let mut wanted = Wanted::default();
         {
             let shared = self.shared.clone();
             let world = shared.world();
             for delivery in self.link.take() {
                 self.conn.handle(now, Input::Deliver(delivery), &world, out);
-                self.effects(&world, &mut requests, out);
+                self.effects(&mut wanted);
             }
             let input = match input.get(..length) {
                 Some(bytes) if !bytes.is_empty() => Input::Bytes(bytes),
                 Some(_) | None => Input::Continue,
             };
             self.conn.handle(now, input, &world, out);
-            self.effects(&world, &mut requests, out);
+            self.effects(&mut wanted);
         }
-        if !requests.is_empty() {
-            shard::send(Event::Requests(requests));
+        if !wanted.requests.is_empty() {
+            shard::send(Event::Requests(wanted.requests));
+        }
+        if let Some((word, argument)) = wanted.word {
+            match report::answer(word, argument, &self.shared, &self.link) {
+                report::Answer::Text(text) => out.extend_from_slice(text.as_bytes()),
+                report::Answer::Later(receiver) => self.word = Some(receiver),
+            }
         }
         if self.closing {
             self.link.set_closing(now);
@@ -184,19 +197,16 @@ impl Task {
         self.publish(before);
     }
 
-    fn effects(&mut self, world: &Guarded<'_>, requests: &mut Vec<Request>, out: &mut Vec<u8>) {
+    fn effects(&mut self, wanted: &mut Wanted) {
         while let Some(effect) = self.conn.poll_effect() {
             match effect {
-                Effect::Request(request) => requests.push(request),
+                Effect::Request(request) => wanted.requests.push(request),
                 Effect::Connect(connect) => shard::send(Event::Connect(connect)),
                 Effect::Authenticated(ids) => *self.link.ids.lock() = ids,
                 Effect::Close => self.closing = true,
                 Effect::Word { word, argument } => {
                     self.closing = true;
-                    match report::answer(word, argument, &self.shared, &self.link, world) {
-                        report::Answer::Text(text) => out.extend_from_slice(text.as_bytes()),
-                        report::Answer::Later(receiver) => self.word = Some(receiver),
-                    }
+                    wanted.word = Some((word, argument));
                 }
             }
         }

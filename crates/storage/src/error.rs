@@ -116,7 +116,7 @@ pub enum StorageError {
     },
 }
 
-const REMEDY: &str = "Nothing has been changed. Restore the file from a copy, or start once with --accept-loss to go \
+const REMEDY: &str = "Nothing has been changed. Restore the file from a copy, or start once with --accept-data-loss to go \
      on without what follows (it is set aside, not deleted)";
 
 impl StorageError {

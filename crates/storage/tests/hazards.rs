@@ -311,7 +311,7 @@ fn missing_log_in_the_middle_is_a_gap() {
     disk.unpoke(&file("log.4"));
     let error = refused(&disk, &options(dir()));
     assert!(matches!(error, StorageError::Gap { after: Zxid(3), found: Zxid(5), .. }), "{error}");
-    assert!(error.to_string().contains("--accept-loss"), "says what to do: {error}");
+    assert!(error.to_string().contains("--accept-data-loss"), "says what to do: {error}");
 }
 
 /// Missing last log: nothing in ZooKeeper's files tells of it, our marks do.
