@@ -326,7 +326,10 @@ class Client:
     """One TCP connection, with its session if `connect` was called. Frames that watches cause go to `events`."""
 
     def __init__(self, port, host="127.0.0.1", patience_s=20.0):
-        self.sock = socket.create_connection((host, port), timeout=patience_s)
+        try:
+            self.sock = socket.create_connection((host, port), timeout=patience_s)
+        except ConnectionResetError:  # the server was killed with the connection in its accept queue
+            raise Closed from None
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = bytearray()
         self.session = None
