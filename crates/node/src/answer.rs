@@ -35,6 +35,20 @@ pub(crate) enum Answer {
     Closed { conn: Option<ConnId>, session: SessionId, reply: Option<Xid> },
 }
 
+impl Answer {
+    /// The connection that is told.
+    pub(crate) fn conn(&self) -> Option<ConnId> {
+        match self {
+            Self::Nobody => None,
+            Self::Write { conn, .. }
+            | Self::Refused { conn, .. }
+            | Self::Now { conn, .. }
+            | Self::Connected { conn, .. } => Some(*conn),
+            Self::Closed { conn, .. } => *conn,
+        }
+    }
+}
+
 impl ReplyShape {
     /// The body of the reply, from what applying the txn returned.
     pub(crate) fn body(self, outcome: Outcome) -> Result<Body, ErrorCode> {

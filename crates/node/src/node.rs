@@ -266,7 +266,7 @@ impl Node {
             Write::CloseSession => self.close_session(now, request.session, Some(&request), tree),
             Write::Reconfig if !self.config.reconfig_enabled => self.refuse(now, &request, ErrorCode::ReconfigDisabled),
             Write::Reconfig => self.refuse(now, &request, ErrorCode::Unimplemented),
-            _ if self.disk_full => self.answer_now(&request, Err(ErrorCode::SystemError)),
+            _ if self.disk_full => self.refuse_for_space(&request),
             Write::Create(_)
             | Write::Delete { .. }
             | Write::SetData { .. }
@@ -319,6 +319,16 @@ impl Node {
     fn refuse(&mut self, now: Now, request: &Request, code: ErrorCode) {
         let answer = Answer::Refused { conn: request.conn, xid: request.xid, code };
         self.propose(now.wall, request.session, request.xid, Txn::Error { code: code.code() }, None, answer);
+    }
+
+    /// Refuses a write while the log has no room. What was accepted before may be waiting for room too; only its own
+    /// connections, whose replies have an order, wait with it.
+    fn refuse_for_space(&mut self, request: &Request) {
+        if self.waiting.iter().any(|waiting| waiting.answer.conn() == Some(request.conn)) {
+            return self.answer_now(request, Err(ErrorCode::SystemError));
+        }
+        let result = Err(ErrorCode::SystemError);
+        self.deliver(request.conn, Delivery::Reply { xid: request.xid, zxid: self.applied, result });
     }
 
     /// Makes a local session global ahead of its first ephemeral.
