@@ -78,7 +78,8 @@ fn read(path: &Path) -> io::Result<String> {
 fn read_if_there(path: &Path) -> io::Result<Option<String>> {
     match read(path) {
         Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        // What lies below something that is no directory is not there either.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -133,6 +134,17 @@ mod tests {
             assert!(error.to_string().starts_with(&path.display().to_string()), "{error}");
             assert!(matches!(error.problem, Problem::Unreadable(_)), "{error}");
         }
+    }
+
+    /// Blamed on the configuration (exit code 2), where the data directory is at fault (3).
+    #[test]
+    fn a_data_directory_that_is_a_file_is_left_to_the_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        std::fs::write(&data, "").unwrap();
+        let file = dir.path().join("zoo.cfg");
+        std::fs::write(&file, format!("dataDir={}\nclientPort=2181\n", data.display())).unwrap();
+        assert!(load(Some(&file), &[]).is_ok(), "there is no myid");
     }
 
     #[test]
