@@ -25,6 +25,8 @@ use crate::shared::Shared;
 /// Nodes of a dead owner removed under one write guard, and the pause between two such pieces if nothing else comes.
 const SWEEP_PIECE: usize = 200;
 const SWEEP_PAUSE: Duration = Duration::from_micros(200);
+/// Txns that are handed to the log before all that has arrived is done.
+const HANDED_OVER_AT: usize = 400;
 /// Least time between two lines about exceeded quotas.
 const QUOTA_WARNING_PAUSE: Millis = Millis(1000);
 /// Views that were given up in a row after which writes are slowed until one completes.
@@ -63,6 +65,10 @@ impl Driver {
             for event in events.drain(..) {
                 if let ControlFlow::Break(error) = self.event(event) {
                     return error;
+                }
+                // The log can be written while the node goes on.
+                if self.appends.len() >= HANDED_OVER_AT {
+                    self.flush();
                 }
             }
             if self.shared.clock.instant() >= self.node.poll_timeout() {

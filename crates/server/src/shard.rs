@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::Notify;
 
-use crate::inbox::Event;
+use crate::inbox::{Event, Inbox};
 use crate::link::Link;
 use crate::shared::Shared;
 
@@ -28,10 +28,17 @@ struct Outgoing {
 }
 
 /// Hands an event to the node, together with those of the other connections that run now. Only for tasks of a shard.
-pub(crate) fn send(event: Event) {
+pub(crate) fn send(event: Event, inbox: &Inbox) {
     OUTGOING.with_borrow_mut(|outgoing| {
         match (outgoing.events.last_mut(), event) {
-            (Some(Event::Requests(before)), Event::Requests(mut more)) => before.append(&mut more),
+            (Some(Event::Requests(before)), Event::Requests(mut more)) => {
+                before.append(&mut more);
+                // So many that the node had better begin: it works on them while the others are read.
+                if before.len() >= HANDED_OVER_AT {
+                    inbox.push_all(&mut outgoing.events);
+                    return;
+                }
+            }
             (_, event) => outgoing.events.push(event),
         }
         if let Some(flusher) = outgoing.flusher.take() {
@@ -39,6 +46,9 @@ pub(crate) fn send(event: Event) {
         }
     });
 }
+
+/// Requests that are handed to the node before all connections that are ready have run.
+const HANDED_OVER_AT: usize = 400;
 
 /// Hands over what was gathered, whenever there is something: it is queued behind the connections that are ready.
 async fn flush_outgoing(shared: Arc<OnceLock<Arc<Shared>>>) {

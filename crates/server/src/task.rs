@@ -120,7 +120,7 @@ impl Task {
         self.shared.links.write().remove(&self.link.id);
         self.shared.watches.lock().drop_conn(self.link.id);
         if let Some(session) = self.conn.session() {
-            shard::send(Event::Disconnected { conn: self.link.id, session });
+            shard::send(Event::Disconnected { conn: self.link.id, session }, &self.shared.inbox);
         }
     }
 
@@ -183,7 +183,7 @@ impl Task {
             self.effects(&mut wanted);
         }
         if !wanted.requests.is_empty() {
-            shard::send(Event::Requests(wanted.requests));
+            shard::send(Event::Requests(wanted.requests), &self.shared.inbox);
         }
         if let Some((word, argument)) = wanted.word {
             match report::answer(word, argument, &self.shared, &self.link) {
@@ -201,7 +201,7 @@ impl Task {
         while let Some(effect) = self.conn.poll_effect() {
             match effect {
                 Effect::Request(request) => wanted.requests.push(request),
-                Effect::Connect(connect) => shard::send(Event::Connect(connect)),
+                Effect::Connect(connect) => shard::send(Event::Connect(connect), &self.shared.inbox),
                 Effect::Authenticated(ids) => *self.link.ids.lock() = ids,
                 Effect::Close => self.closing = true,
                 Effect::Word { word, argument } => {
