@@ -220,12 +220,17 @@ impl Task {
         scratch.send_to(&mut self.stream, cx, &mut self.unsent)
     }
 
+    /// Sends what the socket would not take before. Meanwhile the client is not read, so taking counts as speaking: its
+    /// pings wait behind what it asked for.
     fn flush_unsent(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
         let mut at = 0;
         while at < self.unsent.len() {
             match Pin::new(&mut self.stream).poll_write(cx, self.unsent.get(at..).unwrap_or_default()) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Gone)),
-                Poll::Ready(Ok(n)) => at += n,
+                Poll::Ready(Ok(n)) => {
+                    at += n;
+                    self.link.heard(self.shared.clock.instant());
+                }
                 Poll::Pending => {
                     self.unsent.drain(..at);
                     return Poll::Pending;
