@@ -328,7 +328,7 @@ class Client:
     def __init__(self, port, host="127.0.0.1", patience_s=20.0):
         try:
             self.sock = socket.create_connection((host, port), timeout=patience_s)
-        except ConnectionResetError:  # the server was killed with the connection in its accept queue
+        except (BrokenPipeError, ConnectionResetError):  # the server ended, or turned it away, before it was looked at
             raise Closed from None
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = bytearray()
@@ -376,7 +376,7 @@ class Client:
         """Waits for more bytes and takes what is there."""
         try:
             piece = self.sock.recv(1 << 18)
-        except ConnectionResetError:
+        except (BrokenPipeError, ConnectionResetError):
             raise Closed from None
         if not piece:
             raise Closed
