@@ -4,6 +4,7 @@
 //! commits it, which saves two context switches (design rule 11, there for a single write).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -30,6 +31,7 @@ pub(crate) struct LogLane {
     queue: Mutex<Queue>,
     arrived: Condvar,
     log: Mutex<Writer>,
+    load: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -62,15 +64,17 @@ impl LogLane {
             queue: Mutex::default(),
             arrived: Condvar::new(),
             log: Mutex::new(Writer { log, trigger, file: FileLimit::new(config), snapshots: bell, full: false }),
+            load: AtomicUsize::new(0),
         }
     }
 
     /// Makes the txns durable: at once if that is quick, else by the thread. The zxid up to which all is durable now.
     pub(crate) fn append(&self, txns: &mut Vec<(Zxid, Bytes)>, may_wait: bool, shared: &Shared) -> Option<Zxid> {
-        let fast = shared.disk.last_commit_us.load(std::sync::atomic::Ordering::Relaxed) < FAST_COMMIT_US;
+        let load = self.note_load(txns.len());
+        let fast = shared.disk.last_commit_us.load(Ordering::Relaxed) < FAST_COMMIT_US;
         if may_wait
             && fast
-            && txns.len() <= SMALL_BATCH
+            && load <= SMALL_BATCH
             && self.queue.lock().txns.is_empty()
             && let Some(mut writer) = self.log.try_lock()
         {
@@ -84,6 +88,14 @@ impl LogLane {
         self.queue.lock().txns.append(txns);
         self.arrived.notify_one();
         None
+    }
+
+    /// The largest of the recent batches, older ones fading: between large ones a small one is better left to the thread,
+    /// as the node's has the next to prepare.
+    fn note_load(&self, batch: usize) -> usize {
+        let faded = self.load.load(Ordering::Relaxed) * 7 / 8;
+        self.load.store(faded.max(batch), Ordering::Relaxed);
+        faded.max(batch)
     }
 
     /// Starts a new file with the next txn, as a snapshot begins.
@@ -202,10 +214,10 @@ impl Writer {
 
     fn measure(&self, began: gk_proto::Instant, report: &CommitReport, shared: &Shared) {
         let took_us = shared.clock.instant().0.saturating_sub(began.0) / 1000;
-        shared.disk.last_commit_us.store(took_us, std::sync::atomic::Ordering::Relaxed);
+        shared.disk.last_commit_us.store(took_us, Ordering::Relaxed);
         shared.disk.fsync.lock().add(took_us / 1000);
         if took_us / 1000 > shared.config.storage.fsync_warning.0 {
-            shared.disk.slow_fsyncs.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            shared.disk.slow_fsyncs.fetch_add(1, Ordering::Relaxed);
             warn!(
                 "fsync-ing the write ahead log in log-writer took {}ms which will adversely effect operation latency. \
                  {} bytes of {} txns were written",
