@@ -11,7 +11,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use gk_proto::op::OpCode;
 use gk_proto::reply::Body;
 use gk_proto::request::Write;
 use gk_proto::txn::{self, LoggedTxn, Txn, TxnHeader};
@@ -25,7 +24,7 @@ use crate::config::{NodeConfig, Now};
 use crate::message::{Connect, Delivery, Effect, Input, Request};
 use crate::outstanding::Outstanding;
 use crate::password::Passwords;
-use crate::prepare::Prepare;
+use crate::prepare::{Prepare, data_len, makes_ephemeral};
 use crate::sessions::Sessions;
 
 /// Sessions with more ephemerals than this are closed by a txn without a list, which takes effect at once by marking
@@ -565,38 +564,4 @@ impl Node {
 
 fn half(tick: Millis) -> Millis {
     Millis((tick.0 / 2).max(1))
-}
-
-fn makes_ephemeral(write: &Write) -> bool {
-    match write {
-        Write::Create(create) => {
-            let plain = matches!(create.op, OpCode::Create | OpCode::Create2);
-            plain && create.mode().is_some_and(gk_proto::op::CreateMode::is_ephemeral)
-        }
-        Write::Multi(ops) => ops.iter().any(makes_ephemeral),
-        Write::Delete { .. }
-        | Write::SetData { .. }
-        | Write::SetAcl { .. }
-        | Write::Check { .. }
-        | Write::Sync { .. }
-        | Write::Reconfig
-        | Write::CloseSession => false,
-    }
-}
-
-fn data_len(txn: &Txn) -> usize {
-    match txn {
-        Txn::Create { data, .. } | Txn::SetData { data, .. } | Txn::Reconfig { data, .. } => {
-            data.as_ref().map_or(0, Bytes::len)
-        }
-        // An op costs about as much time as copying a kilobyte.
-        Txn::Multi(txns) => txns.iter().map(|txn| 1024 + data_len(txn)).sum(),
-        Txn::CloseSession { paths } => paths.as_ref().map_or(0, |paths| paths.len() * 1024),
-        Txn::Delete { .. }
-        | Txn::DeleteContainer { .. }
-        | Txn::SetAcl { .. }
-        | Txn::Check { .. }
-        | Txn::CreateSession { .. }
-        | Txn::Error { .. } => 0,
-    }
 }

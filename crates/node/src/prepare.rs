@@ -310,3 +310,39 @@ fn check_version(expected: i32, actual: i32) -> Result<(), ErrorCode> {
 fn signed(length: usize) -> i64 {
     i64::try_from(length).expect("INVARIANT: data came in a frame below 2 GiB")
 }
+
+/// Whether the write makes a node that goes with its session.
+pub(crate) fn makes_ephemeral(write: &Write) -> bool {
+    match write {
+        Write::Create(create) => {
+            let plain = matches!(create.op, OpCode::Create | OpCode::Create2);
+            plain && create.mode().is_some_and(CreateMode::is_ephemeral)
+        }
+        Write::Multi(ops) => ops.iter().any(makes_ephemeral),
+        Write::Delete { .. }
+        | Write::SetData { .. }
+        | Write::SetAcl { .. }
+        | Write::Check { .. }
+        | Write::Sync { .. }
+        | Write::Reconfig
+        | Write::CloseSession => false,
+    }
+}
+
+/// About how long applying the txn takes, in bytes that could be copied meanwhile.
+pub(crate) fn data_len(txn: &Txn) -> usize {
+    match txn {
+        Txn::Create { data, .. } | Txn::SetData { data, .. } | Txn::Reconfig { data, .. } => {
+            data.as_ref().map_or(0, bytes::Bytes::len)
+        }
+        // An op costs about as much time as copying a kilobyte.
+        Txn::Multi(txns) => txns.iter().map(|txn| 1024 + data_len(txn)).sum(),
+        Txn::CloseSession { paths } => paths.as_ref().map_or(0, |paths| paths.len() * 1024),
+        Txn::Delete { .. }
+        | Txn::DeleteContainer { .. }
+        | Txn::SetAcl { .. }
+        | Txn::Check { .. }
+        | Txn::CreateSession { .. }
+        | Txn::Error { .. } => 0,
+    }
+}
