@@ -20,9 +20,11 @@ use crate::shared::Shared;
 /// Bytes of the tree encoded under one guard.
 const GUARD_PIECE: usize = 32 << 10;
 /// Bytes written and synced at once.
-const DISK_PIECE: usize = 1 << 20;
+const DISK_PIECE: usize = 256 << 10;
 /// Pause after a disk piece, as a multiple of the time it took: leaves most of the disk to the log.
-const PAUSE_FACTOR: u32 = 3;
+const PAUSE_FACTOR: u32 = 10;
+/// Shortest such pause: a snapshot of a gigabyte takes about twenty seconds.
+const PAUSE_MIN: Duration = Duration::from_millis(5);
 /// Longest such pause.
 const PAUSE_MAX: Duration = Duration::from_millis(200);
 /// How often the marks are made durable, and a view that could not be begun is tried again. After a power failure no
@@ -143,7 +145,7 @@ impl Snapshots {
                 writer.abandon();
                 return Ok(Attempt::Stopping);
             }
-            std::thread::park_timeout((took * PAUSE_FACTOR).min(PAUSE_MAX));
+            std::thread::park_timeout((took * PAUSE_FACTOR).clamp(PAUSE_MIN, PAUSE_MAX));
         }
     }
 
