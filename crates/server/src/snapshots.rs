@@ -23,7 +23,7 @@ const GUARD_PIECE: usize = 32 << 10;
 const DISK_PIECE: usize = 256 << 10;
 /// Pause after a disk piece, as a multiple of the time it took: leaves most of the disk to the log.
 const PAUSE_FACTOR: u32 = 10;
-/// Shortest such pause: a snapshot of a gigabyte takes about twenty seconds.
+/// Shortest such pause: a snapshot of a gigabyte takes twenty seconds at least.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 /// Longest such pause.
 const PAUSE_MAX: Duration = Duration::from_millis(200);
