@@ -12,7 +12,8 @@ const MAP: &[(&str, &str, &[&str])] = &[
     ("gk-node", "crates/node", &["gk-proto", "gk-tree", "gk-zab"]),
     ("gk-storage", "crates/storage", &["gk-proto", "gk-tree"]),
     ("gk-server", "crates/server", &["gk-proto", "gk-node", "gk-storage", "gk-tree"]),
-    ("gamekeeper", "crates/cli", &["gk-proto", "gk-server", "gk-storage"]),
+    ("gk-client", "crates/client", &["gk-proto", "gk-server"]), // the server only by its feature `testing`
+    ("gamekeeper", "crates/cli", &["gk-client", "gk-proto", "gk-server", "gk-storage"]),
     ("xtask", "xtask", &[]),
 ];
 
