@@ -263,8 +263,10 @@ impl Node {
         match write {
             Write::Sync { path } => self.answer_now(&request, Ok(Body::Sync(path))),
             Write::CloseSession => self.close_session(now, request.session, Some(&request), tree),
-            Write::Reconfig if !self.config.reconfig_enabled => self.refuse(now, &request, ErrorCode::ReconfigDisabled),
-            Write::Reconfig => self.refuse(now, &request, ErrorCode::Unimplemented),
+            Write::Reconfig { .. } if !self.config.reconfig_enabled => {
+                self.refuse(now, &request, ErrorCode::ReconfigDisabled)
+            }
+            Write::Reconfig { .. } => self.refuse(now, &request, ErrorCode::Unimplemented),
             _ if self.disk_full => self.refuse_for_space(&request),
             Write::Create(_)
             | Write::Delete { .. }

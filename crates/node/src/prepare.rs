@@ -76,7 +76,7 @@ impl Prepare<'_> {
                 Ok((txn, ReplyShape::Check))
             }
             Write::Multi(ops) => self.multi(ops),
-            Write::Sync { .. } | Write::Reconfig | Write::CloseSession => {
+            Write::Sync { .. } | Write::Reconfig { .. } | Write::CloseSession => {
                 unreachable!("{write:?} is not prepared against the tree")
             }
         }
@@ -324,7 +324,7 @@ pub(crate) fn makes_ephemeral(write: &Write) -> bool {
         | Write::SetAcl { .. }
         | Write::Check { .. }
         | Write::Sync { .. }
-        | Write::Reconfig
+        | Write::Reconfig { .. }
         | Write::CloseSession => false,
     }
 }

@@ -103,6 +103,10 @@ impl Xid {
     pub const NOTIFICATION: Self = Self(-1);
     /// A ping and its reply.
     pub const PING: Self = Self(-2);
+    /// An auth packet and its reply, as clients send it by custom; servers echo any.
+    pub const AUTH: Self = Self(-4);
+    /// setWatches and setWatches2 and their replies, as clients send them by custom; servers echo any.
+    pub const SET_WATCHES: Self = Self(-8);
 }
 
 /// One client socket of this server, for as long as the process lives; never reused.

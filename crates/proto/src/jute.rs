@@ -143,6 +143,10 @@ pub trait Write {
     fn put_text(&mut self, value: &str) {
         self.put_buffer(Some(value.as_bytes()));
     }
+    /// A string; `None` is null.
+    fn put_string(&mut self, value: Option<&str>) {
+        self.put_buffer(value.map(str::as_bytes));
+    }
     /// A number of elements.
     fn put_count(&mut self, count: usize);
 }

@@ -10,7 +10,8 @@
 //! - [`jute`]: the encoding under every frame and file
 //! - [`path`]: which strings name a znode
 //! - [`acl`], [`stat`]: the two records that appear in many others
-//! - [`connect`], [`op`], [`request`], [`multi`], [`reply`], [`watch`]: the client protocol
+//! - [`connect`], [`op`], [`request`], [`multi`], [`reply`], [`answer`], [`watch`]: the client protocol, each record for
+//!   the side that writes it and the side that reads it
 //! - [`txn`]: what is logged and proposed
 //! - [`digest`]: the checksum of a znode in Apache's tree digest
 
@@ -27,6 +28,7 @@ pub mod op;
 pub mod request;
 pub mod multi;
 pub mod reply;
+pub mod answer;
 pub mod watch;
 pub mod txn;
 pub mod digest;

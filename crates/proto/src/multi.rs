@@ -4,10 +4,10 @@ use bytes::Bytes;
 
 use crate::jute::{Reader, Write as _};
 use crate::op::OpCode;
-use crate::reply;
 use crate::request::{Path, Write};
 use crate::stat::Stat;
 use crate::{DecodeError, ErrorCode};
+use crate::{answer, reply};
 
 /// Appends a `MultiHeader`.
 pub fn encode_header(op: i32, done: bool, err: i32, out: &mut Vec<u8>) {
@@ -44,6 +44,15 @@ pub(crate) fn decode_writes(reader: &mut Reader<'_>, frame: &Bytes) -> Result<Ve
     Ok(ops)
 }
 
+/// Appends the body of a multi.
+pub(crate) fn encode_writes(ops: &[Write], out: &mut Vec<u8>) {
+    for op in ops {
+        encode_header(op.op().code(), false, -1, out);
+        op.encode(out);
+    }
+    encode_end(out);
+}
+
 /// One op of a multiRead.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ReadOp<'a> {
@@ -76,6 +85,20 @@ impl<'a> ReadOp<'a> {
     }
 }
 
+/// Appends the body of a multiRead.
+pub(crate) fn encode_reads(ops: &[ReadOp<'_>], out: &mut Vec<u8>) {
+    for op in ops {
+        let (code, path) = match op {
+            ReadOp::GetData { path } => (OpCode::GetData, path),
+            ReadOp::GetChildren { path } => (OpCode::GetChildren, path),
+        };
+        encode_header(code.code(), false, -1, out);
+        out.put_text(path);
+        out.put_boolean(false);
+    }
+    encode_end(out);
+}
+
 /// Result of one op of a multi.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Outcome {
@@ -89,8 +112,10 @@ pub enum Outcome {
     SetData(Stat),
     /// check
     Check,
-    /// Failed, or not tried because another op failed.
+    /// Failed, or not tried because another op failed; [`ErrorCode::Ok`] where it was undone for that reason.
     Error(ErrorCode),
+    /// Failed with a code that only a newer server has; never made by ours.
+    UnknownError(i32),
 }
 
 impl Outcome {
@@ -113,9 +138,71 @@ impl Outcome {
             }
             Self::Check => encode_header(OpCode::Check.code(), false, 0, out),
             Self::Error(code) => reply::encode_multi_error(*code, out),
+            Self::UnknownError(code) => encode_error(*code, out),
         }
     }
+
+    /// The results of a multi.
+    pub(crate) fn decode_all(reader: &mut Reader<'_>) -> Result<Vec<Self>, DecodeError> {
+        let mut outcomes = Vec::new();
+        while let Some(value) = next_op(reader)? {
+            outcomes.push(match OpCode::from_code(value) {
+                None if value == ERROR => {
+                    let code = reader.int()?;
+                    ErrorCode::from_code(code).map_or(Self::UnknownError(code), Self::Error)
+                }
+                Some(OpCode::Create) => Self::Create(reader.text()?.into_owned()),
+                Some(OpCode::Create2) => Self::Create2(reader.text()?.into_owned(), Stat::decode(reader)?),
+                Some(OpCode::Delete) => Self::Delete,
+                Some(OpCode::SetData) => Self::SetData(Stat::decode(reader)?),
+                Some(OpCode::Check) => Self::Check,
+                _ => return Err(DecodeError::Unknown { what: "result of a multi", value }),
+            });
+        }
+        Ok(outcomes)
+    }
 }
+
+/// Result of one op of a multiRead.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ReadOutcome {
+    /// getData: data and stat.
+    Data(Option<Bytes>, Stat),
+    /// getChildren: names, in no order.
+    Children(Vec<String>),
+    /// Failed; the others were still tried.
+    Error(ErrorCode),
+    /// Failed with a code that only a newer server has.
+    UnknownError(i32),
+}
+
+impl ReadOutcome {
+    /// The results of a multiRead.
+    pub(crate) fn decode_all(reader: &mut Reader<'_>) -> Result<Vec<Self>, DecodeError> {
+        let mut outcomes = Vec::new();
+        while let Some(value) = next_op(reader)? {
+            outcomes.push(match OpCode::from_code(value) {
+                None if value == ERROR => {
+                    let code = reader.int()?;
+                    ErrorCode::from_code(code).map_or(Self::UnknownError(code), Self::Error)
+                }
+                Some(OpCode::GetData) => Self::Data(answer::data(reader)?, Stat::decode(reader)?),
+                Some(OpCode::GetChildren) => Self::Children(answer::strings(reader)?),
+                _ => return Err(DecodeError::Unknown { what: "result of a multiRead", value }),
+            });
+        }
+        Ok(outcomes)
+    }
+}
+
+/// Appends the result of a failed op: its code stands in the header and in the body.
+pub(crate) fn encode_error(code: i32, out: &mut Vec<u8>) {
+    encode_header(ERROR, false, code, out);
+    out.put_int(code);
+}
+
+/// Type of a failed op's result.
+const ERROR: i32 = -1;
 
 #[cfg(test)]
 mod tests {

@@ -155,6 +155,19 @@ impl CreateMode {
         })
     }
 
+    /// The number on the wire.
+    pub fn flags(self) -> i32 {
+        match self {
+            Self::Persistent => 0,
+            Self::Ephemeral => 1,
+            Self::PersistentSequential => 2,
+            Self::EphemeralSequential => 3,
+            Self::Container => 4,
+            Self::Ttl => 5,
+            Self::TtlSequential => 6,
+        }
+    }
+
     /// Whether the server appends a number to the path.
     pub fn is_sequential(self) -> bool {
         matches!(self, Self::PersistentSequential | Self::EphemeralSequential | Self::TtlSequential)

@@ -1,12 +1,30 @@
 //! Replies: a length, a header, and a body unless the header holds an error.
 
-use crate::jute::Write;
+use crate::jute::{Reader, Write};
 use crate::multi::{self, Outcome};
 use crate::stat::Stat;
-use crate::{ErrorCode, Xid};
+use crate::{DecodeError, ErrorCode, Xid};
 
 /// Bytes of a `ReplyHeader`.
 pub const HEADER_LEN: usize = 16;
+
+/// `ReplyHeader` as a client reads it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Header {
+    /// That of the request, or one of the special ones of [`Xid`].
+    pub xid: Xid,
+    /// Last zxid of the server; 0 or -1 where it means nothing.
+    pub zxid: i64,
+    /// See [`ErrorCode::from_code`]; unless 0 no body follows. Left a number: newer servers have more of them.
+    pub err: i32,
+}
+
+impl Header {
+    /// Reads 16 bytes.
+    pub fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { xid: Xid(reader.int()?), zxid: reader.long()?, err: reader.int()? })
+    }
+}
 
 /// Appends a frame whose body `body` writes, behind its length.
 pub fn frame(out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
@@ -33,8 +51,7 @@ pub fn encode_bare(xid: Xid, zxid: i64, code: ErrorCode, out: &mut Vec<u8>) {
 
 /// Appends the result of a failed op inside a multi or multiRead.
 pub fn encode_multi_error(code: ErrorCode, out: &mut Vec<u8>) {
-    multi::encode_header(-1, false, code.code(), out);
-    out.put_int(code.code());
+    multi::encode_error(code.code(), out);
 }
 
 /// What the reply to a write carries.
@@ -65,7 +82,7 @@ impl Body {
                 stat.encode(out);
             }
             Self::Stat(stat) => stat.encode(out),
-            Self::Sync(path) => out.put_buffer(path.as_ref().map(String::as_bytes)),
+            Self::Sync(path) => out.put_string(path.as_deref()),
             Self::Multi(outcomes) => {
                 for outcome in outcomes {
                     outcome.encode(out);

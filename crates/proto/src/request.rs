@@ -58,4 +58,11 @@ impl<'a> AuthPacket<'a> {
         reader.int()?;
         Ok(Self { scheme: reader.string()?, auth: reader.buffer()?.unwrap_or_default() })
     }
+
+    /// Appends the body.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.put_int(0);
+        out.put_string(self.scheme.as_deref());
+        out.put_buffer(Some(self.auth));
+    }
 }

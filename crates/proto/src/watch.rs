@@ -1,7 +1,7 @@
 //! Watch kinds and the notification frame.
 
-use crate::Zxid;
-use crate::jute::Write;
+use crate::jute::{Reader, Write};
+use crate::{DecodeError, Zxid};
 
 /// What happened to a node (`Watcher.Event.EventType`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,6 +26,17 @@ impl EventType {
             Self::NodeChildrenChanged => 4,
         }
     }
+
+    /// The type of a number on the wire, if a server may send it.
+    pub fn from_code(code: i32) -> Option<Self> {
+        Some(match code {
+            1 => Self::NodeCreated,
+            2 => Self::NodeDeleted,
+            3 => Self::NodeDataChanged,
+            4 => Self::NodeChildrenChanged,
+            _ => return None,
+        })
+    }
 }
 
 /// `AddWatchMode`.
@@ -44,6 +55,14 @@ impl AddWatchMode {
             0 => Some(Self::Persistent),
             1 => Some(Self::PersistentRecursive),
             _ => None,
+        }
+    }
+
+    /// The number on the wire.
+    pub fn code(self) -> i32 {
+        match self {
+            Self::Persistent => 0,
+            Self::PersistentRecursive => 1,
         }
     }
 }
@@ -75,6 +94,38 @@ impl WatcherType {
             _ => return None,
         })
     }
+
+    /// The number on the wire.
+    pub fn code(self) -> i32 {
+        match self {
+            Self::Children => 1,
+            Self::Data => 2,
+            Self::Any => 3,
+            Self::Persistent => 4,
+            Self::PersistentRecursive => 5,
+        }
+    }
+}
+
+/// `WatcherEvent`: the body of a notification.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WatcherEvent {
+    /// What happened.
+    pub kind: EventType,
+    /// State of the session; servers send [`SYNC_CONNECTED`], whatever it is.
+    pub state: i32,
+    /// The watched node, or one below it for a recursive watch.
+    pub path: String,
+}
+
+impl WatcherEvent {
+    /// Reads the body behind a reply header with [`Xid::NOTIFICATION`](crate::Xid::NOTIFICATION).
+    pub fn decode(body: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(body);
+        let value = reader.int()?;
+        let kind = EventType::from_code(value).ok_or(DecodeError::Unknown { what: "event type", value })?;
+        Ok(Self { kind, state: reader.int()?, path: reader.text()?.into_owned() })
+    }
 }
 
 /// Appends a whole notification frame: length, ReplyHeader with xid -1, WatcherEvent in state SyncConnected.
@@ -86,9 +137,12 @@ pub fn encode_event(zxid: i64, event: EventType, path: &str, out: &mut Vec<u8>) 
     out.put_long(zxid);
     out.put_int(0);
     out.put_int(event.code());
-    out.put_int(3);
+    out.put_int(SYNC_CONNECTED);
     out.put_text(path);
 }
+
+/// The one state in notifications (`KeeperState.SyncConnected`).
+pub const SYNC_CONNECTED: i32 = 3;
 
 /// The zxid of catch-up events.
 pub const CATCH_UP: Zxid = Zxid(u64::MAX);

@@ -1,6 +1,6 @@
 //! Requests that change nothing.
 
-use crate::jute::Reader;
+use crate::jute::{Reader, Write as _};
 use crate::op::OpCode;
 use crate::request::Path;
 use crate::{DecodeError, multi};
@@ -128,6 +128,44 @@ impl<'a> Read<'a> {
             | OpCode::CloseSession => return None,
         })
     }
+
+    /// The operation that carries it.
+    pub fn op(&self) -> OpCode {
+        match self {
+            Self::Exists { .. } => OpCode::Exists,
+            Self::GetData { .. } => OpCode::GetData,
+            Self::GetAcl { .. } => OpCode::GetAcl,
+            Self::GetChildren { stat: false, .. } => OpCode::GetChildren,
+            Self::GetChildren { stat: true, .. } => OpCode::GetChildren2,
+            Self::GetAllChildrenNumber { .. } => OpCode::GetAllChildrenNumber,
+            Self::GetEphemerals { .. } => OpCode::GetEphemerals,
+            Self::WhoAmI => OpCode::WhoAmI,
+            Self::Watches { remove: false, .. } => OpCode::CheckWatches,
+            Self::Watches { remove: true, .. } => OpCode::RemoveWatches,
+            Self::AddWatch { .. } => OpCode::AddWatch,
+            Self::SetWatches(watches) => watches.op(),
+            Self::MultiRead(_) => OpCode::MultiRead,
+        }
+    }
+
+    /// Appends the body that [`Self::op`] has.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Exists { path, watch } | Self::GetData { path, watch } | Self::GetChildren { path, watch, .. } => {
+                out.put_text(path);
+                out.put_boolean(*watch);
+            }
+            Self::GetAcl { path } | Self::GetAllChildrenNumber { path } => out.put_text(path),
+            Self::GetEphemerals { prefix } => out.put_string(prefix.as_deref()),
+            Self::WhoAmI => {}
+            Self::Watches { path, kind: number, .. } | Self::AddWatch { path, mode: number } => {
+                out.put_text(path);
+                out.put_int(*number);
+            }
+            Self::SetWatches(watches) => watches.encode(out),
+            Self::MultiRead(ops) => multi::encode_reads(ops, out),
+        }
+    }
 }
 
 fn path_watch<'a>(reader: &mut Reader<'a>) -> Result<(Path<'a>, bool), DecodeError> {
@@ -152,5 +190,28 @@ impl<'a> SetWatches<'a> {
         let (data, exist, child) = (paths()?, paths()?, paths()?);
         let (persistent, recursive) = if second { (paths()?, paths()?) } else { Default::default() };
         Ok(Self { relative_zxid, data, exist, child, persistent, recursive })
+    }
+
+    /// setWatches unless it cannot hold all: servers before 3.6 know no other.
+    fn op(&self) -> OpCode {
+        let plain = self.persistent.is_empty() && self.recursive.is_empty();
+        if plain { OpCode::SetWatches } else { OpCode::SetWatches2 }
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.put_long(self.relative_zxid);
+        let mut paths = |list: &[Path<'_>]| {
+            out.put_count(list.len());
+            for path in list {
+                out.put_text(path);
+            }
+        };
+        paths(&self.data);
+        paths(&self.exist);
+        paths(&self.child);
+        if self.op() == OpCode::SetWatches2 {
+            paths(&self.persistent);
+            paths(&self.recursive);
+        }
     }
 }

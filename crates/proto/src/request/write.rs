@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use crate::jute::{self, Reader};
+use crate::acl::Acl;
+use crate::jute::{self, Reader, Write as _};
 use crate::op::{CreateMode, OpCode};
 use crate::{DecodeError, acl, multi};
 
@@ -52,8 +53,17 @@ pub enum Write {
         /// Echoed.
         path: Option<String>,
     },
-    /// `ReconfigRequest`
-    Reconfig,
+    /// `ReconfigRequest`: servers that come and go, or the whole new membership.
+    Reconfig {
+        /// Servers to add or change, as lines of the configuration, comma-separated.
+        joining: Option<String>,
+        /// Ids of servers to remove, comma-separated.
+        leaving: Option<String>,
+        /// All members, in place of the two above.
+        members: Option<String>,
+        /// Version that the configuration must have, or -1.
+        config_id: i64,
+    },
     /// closeSession has no body.
     CloseSession,
 }
@@ -71,7 +81,7 @@ pub struct Create {
     pub acl: AclSpec,
     /// Create flags, not yet checked.
     pub flags: i32,
-    /// Time to live in milliseconds (createTTL only).
+    /// Time to live in milliseconds: with createTTL, and with nothing else.
     pub ttl_ms: Option<i64>,
 }
 
@@ -177,6 +187,51 @@ impl Write {
             | OpCode::CloseSession => None,
         }
     }
+
+    /// The operation that carries it.
+    pub fn op(&self) -> OpCode {
+        match self {
+            Self::Create(create) => create.op,
+            Self::Delete { .. } => OpCode::Delete,
+            Self::SetData { .. } => OpCode::SetData,
+            Self::SetAcl { .. } => OpCode::SetAcl,
+            Self::Check { .. } => OpCode::Check,
+            Self::Multi(_) => OpCode::Multi,
+            Self::Sync { .. } => OpCode::Sync,
+            Self::Reconfig { .. } => OpCode::Reconfig,
+            Self::CloseSession => OpCode::CloseSession,
+        }
+    }
+
+    /// Appends the body that [`Self::op`] has.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Create(create) => create.encode(out),
+            Self::Delete { path, version } | Self::Check { path, version } => {
+                out.put_text(path);
+                out.put_int(*version);
+            }
+            Self::SetData { path, data, version } => {
+                out.put_text(path);
+                out.put_buffer(data.as_deref());
+                out.put_int(*version);
+            }
+            Self::SetAcl { path, acl, version } => {
+                out.put_text(path);
+                acl.encode(out);
+                out.put_int(*version);
+            }
+            Self::Multi(ops) => multi::encode_writes(ops, out),
+            Self::Sync { path } => out.put_string(path.as_deref()),
+            Self::Reconfig { joining, leaving, members, config_id } => {
+                out.put_string(joining.as_deref());
+                out.put_string(leaving.as_deref());
+                out.put_string(members.as_deref());
+                out.put_long(*config_id);
+            }
+            Self::CloseSession => {}
+        }
+    }
 }
 
 fn owned_path_int(reader: &mut Reader<'_>) -> Result<(String, i32), DecodeError> {
@@ -184,11 +239,9 @@ fn owned_path_int(reader: &mut Reader<'_>) -> Result<(String, i32), DecodeError>
 }
 
 fn decode_reconfig(reader: &mut Reader<'_>) -> Result<Write, DecodeError> {
-    for _ in 0..3 {
-        reader.string()?;
-    }
-    reader.long()?;
-    Ok(Write::Reconfig)
+    let mut servers = || Ok(reader.string()?.map(Cow::into_owned));
+    let (joining, leaving, members) = (servers()?, servers()?, servers()?);
+    Ok(Write::Reconfig { joining, leaving, members, config_id: reader.long()? })
 }
 
 impl Create {
@@ -201,6 +254,17 @@ impl Create {
             flags: r.int()?,
             ttl_ms: if op == OpCode::CreateTtl { Some(r.long()?) } else { None },
         })
+    }
+
+    /// A createTTL without a time to live is sent with 0, which servers refuse.
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.put_text(&self.path);
+        out.put_buffer(self.data.as_deref());
+        self.acl.encode(out);
+        out.put_int(self.flags);
+        if self.op == OpCode::CreateTtl {
+            out.put_long(self.ttl_ms.unwrap_or_default());
+        }
     }
 
     /// What becomes of a create in a multi. There the mode decides whether it makes a container, and flags that do not
@@ -237,5 +301,31 @@ impl AclSpec {
             list.push(RawAcl { perms, scheme, id });
         }
         Ok(Self::List(Some(list)))
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Open => out.extend_from_slice(acl::OPEN_BYTES),
+            Self::List(None) => out.put_int(-1),
+            Self::List(Some(list)) => {
+                out.put_count(list.len());
+                for entry in list {
+                    out.put_int(entry.perms);
+                    out.put_string(entry.scheme.as_deref());
+                    out.put_string(entry.id.as_deref());
+                }
+            }
+        }
+    }
+}
+
+impl From<&[Acl]> for AclSpec {
+    fn from(list: &[Acl]) -> Self {
+        if *list == *acl::open() {
+            return Self::Open;
+        }
+        let raw =
+            |acl: &Acl| RawAcl { perms: acl.perms, scheme: Some(acl.id.scheme.clone()), id: Some(acl.id.id.clone()) };
+        Self::List(Some(list.iter().map(raw).collect()))
     }
 }
