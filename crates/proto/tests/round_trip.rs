@@ -1,12 +1,15 @@
 //! What one side encodes the other decodes to the same value, for every request and every reply.
 
+mod common;
+
 use bytes::Bytes;
+use common::encoded;
 use gk_proto::acl::{self, Acl, AclList, Id};
 use gk_proto::answer::{Answer, ClientInfo};
 use gk_proto::jute::{Reader, Write as _};
-use gk_proto::multi::{self, Outcome, ReadOp, ReadOutcome};
+use gk_proto::multi::{Outcome, ReadOp, ReadOutcome};
 use gk_proto::op::{CreateMode, OpCode};
-use gk_proto::reply::{self, Body};
+use gk_proto::reply;
 use gk_proto::request::{AclSpec, AuthPacket, Create, Path, RawAcl, Read, SetWatches, Write};
 use gk_proto::stat::Stat;
 use gk_proto::watch::{self, AddWatchMode, EventType, WatcherEvent, WatcherType};
@@ -192,77 +195,6 @@ fn of(ops: &'static [OpCode]) -> impl Strategy<Value = OpCode> {
 /// Every operation that a client may send.
 fn all_ops() -> Vec<OpCode> {
     (-11..=107).filter_map(OpCode::from_code).collect()
-}
-
-// ---------------------------------------------------------------------------------------------------------------------
-// The server's half. Replies to writes have an encoder; reads are encoded by the server straight from its tree, in the
-// same calls.
-
-fn encoded(answer: &Answer) -> Vec<u8> {
-    let mut out = Vec::new();
-    let write = |body: Body, out: &mut Vec<u8>| body.encode(out);
-    match answer.clone() {
-        Answer::None => write(Body::None, &mut out),
-        Answer::Path(path) => write(Body::Path(path), &mut out),
-        Answer::PathStat(path, stat) => write(Body::PathStat(path, stat), &mut out),
-        Answer::Stat(stat) => write(Body::Stat(stat), &mut out),
-        Answer::Sync(path) => write(Body::Sync(path), &mut out),
-        Answer::Multi(outcomes) => write(Body::Multi(outcomes), &mut out),
-        Answer::Data(data, stat) => put_data(data.as_deref(), &stat, &mut out),
-        Answer::Children(names) | Answer::Paths(names) => put_texts(&names, &mut out),
-        Answer::ChildrenStat(names, stat) => {
-            put_texts(&names, &mut out);
-            stat.encode(&mut out);
-        }
-        Answer::Acl(list, stat) => {
-            acl::encode(&list, &mut out);
-            stat.encode(&mut out);
-        }
-        Answer::Number(count) => out.put_int(count),
-        Answer::ClientInfo(infos) => {
-            out.put_count(infos.len());
-            for info in infos {
-                out.put_text(&info.scheme);
-                out.put_text(&info.user);
-            }
-        }
-        Answer::MultiRead(outcomes) => put_reads(&outcomes, &mut out),
-        Answer::Token(token) => out.put_buffer(token.as_deref()),
-    }
-    out
-}
-
-fn put_data(data: Option<&[u8]>, stat: &Stat, out: &mut Vec<u8>) {
-    out.put_buffer(data);
-    stat.encode(out);
-}
-
-fn put_texts(texts: &[String], out: &mut Vec<u8>) {
-    out.put_count(texts.len());
-    for text in texts {
-        out.put_text(text);
-    }
-}
-
-fn put_reads(outcomes: &[ReadOutcome], out: &mut Vec<u8>) {
-    for outcome in outcomes {
-        match outcome {
-            ReadOutcome::Data(data, stat) => {
-                multi::encode_header(OpCode::GetData.code(), false, 0, out);
-                put_data(data.as_deref(), stat, out);
-            }
-            ReadOutcome::Children(names) => {
-                multi::encode_header(OpCode::GetChildren.code(), false, 0, out);
-                put_texts(names, out);
-            }
-            ReadOutcome::Error(code) => reply::encode_multi_error(*code, out),
-            ReadOutcome::UnknownError(code) => {
-                multi::encode_header(-1, false, *code, out);
-                out.put_int(*code);
-            }
-        }
-    }
-    multi::encode_end(out);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
