@@ -175,7 +175,10 @@ impl Write for Vec<u8> {
     }
 
     fn put_count(&mut self, count: usize) {
-        self.put_int(i32::try_from(count).expect("INVARIANT: what is encoded came from frames and files below 2 GiB"));
+        self.put_int(
+            i32::try_from(count)
+                .expect("INVARIANT: what is encoded came from frames and files below 2 GiB, or was measured"),
+        );
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Reads borrow from the frame and are answered at once. Writes own their parts, as slices of the shared frame.
 //! Bytes after a body's last field are ignored, as ZooKeeper does.
+//!
+//! Encoders take it that their values fit a frame: whoever takes values from a program measures them first.
 
 use std::borrow::Cow;
 
