@@ -28,14 +28,18 @@ def arguments(description, rounds=5):
     return p
 
 
-def build_zkload():
-    """Builds the load generator, outside the clone; returns its path."""
+def build(tool):
+    """Builds a Rust program of this folder, outside the clone; returns its path."""
     cache = os.environ.get("PEERS_CACHE") or os.path.join(
         os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")), "gamekeeper-peers")
-    target = os.path.join(cache, "zkload-target")
-    subprocess.run(["cargo", "build", "--release", "--locked", "-q", "--manifest-path", str(HERE / "zkload" / "Cargo.toml"),
+    target = os.path.join(cache, tool + "-target")
+    subprocess.run(["cargo", "build", "--release", "--locked", "-q", "--manifest-path", str(HERE / tool / "Cargo.toml"),
                     "--target-dir", target], check=True)
-    return os.path.join(target, "release", "zkload")
+    return os.path.join(target, "release", tool)
+
+
+def build_zkload():
+    return build("zkload")
 
 
 def zkload_command(zkload, server, *words, timeout_ms=30000):
