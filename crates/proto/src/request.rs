@@ -21,7 +21,7 @@ pub use write::{AclSpec, Create, RawAcl, Write};
 pub struct Header {
     /// Echoed in the reply.
     pub xid: Xid,
-    /// See [`OpCode::from_code`].
+    /// See [`OpCode::from_code`](crate::op::OpCode::from_code).
     pub op: i32,
 }
 
