@@ -4,12 +4,14 @@
 //! Knows nothing of trees, logs or agreement: it speaks the client protocol of `gk-proto`, and its core does not even
 //! know of sockets.
 //!
-//! The core will be one state machine a session, without sockets, threads or clocks: requests and received bytes go in,
+//! The core is one state machine a session, without sockets, threads or clocks: requests and received bytes go in,
 //! bytes to send and answers come out. Around it, one task a session owns the socket.
 //!
 //! Read in this order:
+//! - [`core`]: the session as a state machine
 //! - [`error`]: what can go wrong, told apart by what the program may do next
 
+pub mod core;
 pub mod error;
 
 pub use error::Error;
