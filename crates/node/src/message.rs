@@ -59,6 +59,8 @@ pub enum Input {
         /// Its session.
         session: SessionId,
     },
+    /// End a session as if its client had been silent for too long; one that is unknown or ends already is left alone.
+    Expire(SessionId),
     /// The log has everything up to here on stable storage.
     Durable {
         /// Last durable txn.

@@ -124,6 +124,11 @@ impl Node {
                 }
             }
             Input::Disconnected { conn, session } => self.disconnected(conn, session),
+            Input::Expire(session) => {
+                if self.sessions.get(session).is_some_and(|known| !known.closing) {
+                    self.close_session(now, session, None, tree);
+                }
+            }
             Input::Durable { upto } => {
                 self.zab.handle(gk_zab::Input::Durable { upto });
                 self.drain_zab();

@@ -132,6 +132,7 @@ impl Rig {
             }
             ["hello", name, "seen", zxid] => self.hello(name, SessionId::NONE, vec![0; 16], zxid.parse().unwrap()),
             ["drop", name] => self.drop_client(name),
+            ["expire", name] => self.node_input(Input::Expire(self.clients[name].session)),
             ["disk", "held"] => self.disk_held = true,
             ["disk", "synced"] => {
                 self.disk_held = false;
