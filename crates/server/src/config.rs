@@ -279,6 +279,23 @@ impl Config {
         config
     }
 
+    /// For a server inside another program that needs it for a while, such as a test: this machine only, on a port that
+    /// the system chooses; session timeouts from 200 ms to a minute; TTL nodes; nothing waits for the disk, so a power
+    /// failure may lose what was acknowledged.
+    pub fn embedded(data_dir: PathBuf) -> Self {
+        let mut config = Self::zookeeper_defaults(data_dir);
+        config.clients.words = Whitelist::of("srvr,ruok,isro");
+        config.set_tick(Millis(100));
+        config.sessions.timeout_max = Millis(60_000);
+        config.listen_on(ListenAddress { host: ListenHost::Named(Ipv4Addr::LOCALHOST.to_string()), port: 0 });
+        config.storage.force_sync = false;
+        config.storage.preallocation_bytes = 1 << 20;
+        config.reaper.extended_types = true;
+        // As often as an ordinary server's tick: a program that waits for a node to go should not wait for minutes.
+        config.reaper.interval = Millis(2000);
+        config
+    }
+
     /// Listens on `address`, where no configuration says how many connections one address may open: a peer on the
     /// network gets ZooKeeper's 60, this machine's own programs as many as they like.
     pub fn listen_on(&mut self, address: ListenAddress) {
@@ -287,7 +304,7 @@ impl Config {
     }
 
     /// Sets `tickTime` and the bounds of session timeouts that follow from it.
-    fn set_tick(&mut self, tick: Millis) {
+    pub fn set_tick(&mut self, tick: Millis) {
         self.sessions.tick = tick;
         self.sessions.timeout_min = Millis(tick.0 * 2);
         self.sessions.timeout_max = Millis(tick.0 * 20);

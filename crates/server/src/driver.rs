@@ -14,6 +14,7 @@ use gk_proto::acl::perm;
 use gk_proto::txn::LoggedTxn;
 use gk_proto::{ConnId, Instant, Millis, SessionId, Zxid};
 use gk_tree::{Change, ChangeSink, DeadOwner, Outcome, Watches};
+use tokio::sync::oneshot;
 use tracing::warn;
 
 use crate::error::ServeError;
@@ -45,14 +46,26 @@ pub(crate) struct Driver {
     touches_since: Instant,
     views_abandoned: u32,
     quota_warned: Option<Instant>,
+    /// Sessions that are being expired on demand, and who is told once they are gone.
+    expiring: Vec<(SessionId, oneshot::Sender<bool>)>,
 }
 
 impl Driver {
     pub(crate) fn new(shared: Arc<Shared>, node: Node, log: Arc<LogLane>) -> Self {
         let to_wake = shared.shards.iter().map(|_| ToWake::default()).collect();
         let touches_since = shared.clock.instant();
-        let (appends, follow_ups) = (Vec::new(), Vec::new());
-        Self { shared, node, log, appends, follow_ups, to_wake, touches_since, views_abandoned: 0, quota_warned: None }
+        Self {
+            shared,
+            node,
+            log,
+            appends: Vec::new(),
+            follow_ups: Vec::new(),
+            to_wake,
+            touches_since,
+            views_abandoned: 0,
+            quota_warned: None,
+            expiring: Vec::new(),
+        }
     }
 
     /// Runs until [`Event::Stop`]; the error that came with it.
@@ -98,12 +111,32 @@ impl Driver {
                 let remains = self.shared.tree.write(gk_tree::Tree::end_view);
                 drop(remains);
             }
+            Event::ExpireSession { session, answer } => {
+                if self.is_live(session) {
+                    self.input(Input::Expire(session));
+                    self.expiring.push((session, answer));
+                } else {
+                    let _ = answer.send(false);
+                }
+            }
             Event::Dump(answer) => {
                 let _ = answer.send(crate::report::dump(&self.node, &self.shared));
             }
             Event::Stop(error) => return ControlFlow::Break(error),
         }
         ControlFlow::Continue(())
+    }
+
+    fn is_live(&self, session: SessionId) -> bool {
+        self.node.sessions().get(session).is_some_and(|known| !known.closing)
+    }
+
+    /// Answers those whose session is gone.
+    fn answer_expired(&mut self) {
+        let sessions = self.node.sessions();
+        for (_, answer) in self.expiring.extract_if(.., |(session, _)| sessions.get(*session).is_none()) {
+            let _ = answer.send(true);
+        }
     }
 
     fn input(&mut self, input: Input) {
@@ -201,6 +234,16 @@ impl Driver {
             wake.replies.append(&mut wake.events);
             shard.wake(&mut wake.replies);
         }
+        if !self.expiring.is_empty() {
+            self.answer_expired();
+        }
+    }
+}
+
+impl Drop for Driver {
+    /// However this thread ends: nobody is left waiting for an answer of it.
+    fn drop(&mut self) {
+        self.shared.inbox.close();
     }
 }
 

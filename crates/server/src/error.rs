@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use gk_storage::StorageError;
 
-/// The end of [`crate::serve`], other than by a signal.
+/// Why a server did not start, or did not go on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {

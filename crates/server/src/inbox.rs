@@ -31,6 +31,8 @@ pub(crate) enum Event {
         /// Whether it was given up because too much changed meanwhile.
         abandoned: bool,
     },
+    /// Expire a session; answered once it is gone, and with `false` at once if there is none to expire.
+    ExpireSession { session: SessionId, answer: tokio::sync::oneshot::Sender<bool> },
     /// The `dump` word wants its text.
     Dump(tokio::sync::oneshot::Sender<String>),
     /// Stop serving; with the error that makes it impossible to go on.
@@ -40,34 +42,77 @@ pub(crate) enum Event {
 /// The queue in front of the node's thread.
 #[derive(Default)]
 pub(crate) struct Inbox {
-    events: Mutex<Vec<Event>>,
+    queue: Mutex<Queue>,
     arrived: Condvar,
 }
 
+#[derive(Default)]
+struct Queue {
+    events: Vec<Event>,
+    /// Nobody will take anything any more.
+    closed: bool,
+}
+
 impl Inbox {
-    /// Adds one event and wakes the thread if it sleeps.
+    /// Adds one event and wakes the thread if it sleeps. Once closed, events are dropped: whoever waits for the answer to
+    /// one learns that none will come.
     pub(crate) fn push(&self, event: Event) {
-        self.events.lock().push(event);
-        self.arrived.notify_one();
+        let mut queue = self.queue.lock();
+        if !queue.closed {
+            queue.events.push(event);
+            drop(queue);
+            self.arrived.notify_one();
+        }
     }
 
     /// Adds several events, in order, and wakes the thread if it sleeps.
     pub(crate) fn push_all(&self, events: &mut Vec<Event>) {
-        self.events.lock().append(events);
-        self.arrived.notify_one();
+        let mut queue = self.queue.lock();
+        if queue.closed {
+            events.clear();
+        } else {
+            queue.events.append(events);
+            drop(queue);
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Drops what waits and all that comes: the node's thread has ended.
+    pub(crate) fn close(&self) {
+        let mut queue = self.queue.lock();
+        queue.closed = true;
+        queue.events.clear();
     }
 
     /// Whether nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
-        self.events.lock().is_empty()
+        self.queue.lock().events.is_empty()
     }
 
     /// Moves everything that waits into `into`, after waiting at most `timeout` for the first event.
     pub(crate) fn take(&self, timeout: Duration, into: &mut Vec<Event>) {
-        let mut events = self.events.lock();
-        if events.is_empty() && !timeout.is_zero() {
-            self.arrived.wait_for(&mut events, timeout);
+        let mut queue = self.queue.lock();
+        if queue.events.is_empty() && !timeout.is_zero() {
+            self.arrived.wait_for(&mut queue, timeout);
         }
-        std::mem::swap(&mut *events, into);
+        std::mem::swap(&mut queue.events, into);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The snapshots' thread waited for ever for a view that it had asked of a node's thread that was stopping.
+    #[test]
+    fn who_waits_for_an_answer_learns_that_the_nodes_thread_has_ended() {
+        let inbox = Inbox::default();
+        let [(before, asked_before), (after, asked_after)] = [(); 2].map(|()| tokio::sync::oneshot::channel());
+        inbox.push(Event::BeginView(before));
+        inbox.close();
+        inbox.push_all(&mut vec![Event::BeginView(after)]);
+        assert!(asked_before.blocking_recv().is_err(), "was waiting");
+        assert!(asked_after.blocking_recv().is_err(), "came too late");
+        assert!(inbox.is_empty(), "nothing is kept");
     }
 }

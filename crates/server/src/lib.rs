@@ -2,7 +2,8 @@
 //! here bytes and files are moved and the state machines are fed.
 //!
 //! Threads: one a `shard` for the connections on it, one for the node (`driver`), one for the log (`log_lane`), one for
-//! snapshots (`snapshots`), and the caller's, which accepts connections and waits for signals.
+//! snapshots (`snapshots`), and one that starts and ends them all and accepts connections (`start`). A process may have
+//! any number of servers; only [`serve`] touches what belongs to the process, its signals.
 //!
 //! Read in this order:
 //! - [`config`]: what the operator says
@@ -15,7 +16,8 @@
 //! - `task`, `listener`: connections
 //! - `report`: what the four-letter words are told
 //! - `key`: the secret behind session passwords
-//! - `start`: putting it together
+//! - `start`: putting it together, and taking it apart
+//! - `serve`: a server as the whole of a process
 
 pub mod config;
 pub mod words;
@@ -33,7 +35,9 @@ mod listener;
 mod report;
 mod key;
 mod start;
+mod serve;
 
 pub use config::Config;
 pub use error::{Exit, Listening, ServeError};
-pub use start::serve;
+pub use serve::serve;
+pub use start::Server;

@@ -30,7 +30,7 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Binds the client port: an IPv4 address must succeed, a second address (IPv6) may be missing on this machine.
-pub(crate) fn bind(address: &ListenAddress, shared: &Shared) -> Result<Vec<std::net::TcpListener>, ServeError> {
+pub(crate) fn bind(address: &ListenAddress, backlog: Option<u32>) -> Result<Vec<std::net::TcpListener>, ServeError> {
     let text = address.to_string();
     let mut addresses = address.resolve().map_err(|source| ServeError::Resolve { address: text.clone(), source })?;
     let mut listeners: Vec<std::net::TcpListener> = Vec::new();
@@ -39,7 +39,7 @@ pub(crate) fn bind(address: &ListenAddress, shared: &Shared) -> Result<Vec<std::
         if let Some(port) = listeners.first().and_then(|first| first.local_addr().ok()) {
             wanted.set_port(port.port());
         }
-        match bind_one(*wanted, shared) {
+        match bind_one(*wanted, backlog) {
             Ok(listener) => {
                 info!("binding to port {}", listener.local_addr().unwrap_or(*wanted));
                 listeners.push(listener);
@@ -51,15 +51,14 @@ pub(crate) fn bind(address: &ListenAddress, shared: &Shared) -> Result<Vec<std::
     Ok(listeners)
 }
 
-fn bind_one(address: SocketAddr, shared: &Shared) -> std::io::Result<std::net::TcpListener> {
+fn bind_one(address: SocketAddr, backlog: Option<u32>) -> std::io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
     socket.bind(&address.into())?;
-    let backlog = shared.config.clients.backlog.and_then(|backlog| i32::try_from(backlog).ok()).unwrap_or(BACKLOG);
-    socket.listen(backlog)?;
+    socket.listen(backlog.and_then(|backlog| i32::try_from(backlog).ok()).unwrap_or(BACKLOG))?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
 }

@@ -5,16 +5,16 @@
 //! wake-up of the node's thread for many requests (design rule 11).
 
 use std::cell::RefCell;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Poll, Waker};
+use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use crate::inbox::{Event, Inbox};
 use crate::link::Link;
-use crate::shared::Shared;
 
 thread_local! {
     static OUTGOING: RefCell<Outgoing> = RefCell::default();
@@ -51,13 +51,11 @@ pub(crate) fn send(event: Event, inbox: &Inbox) {
 const HANDED_OVER_AT: usize = 400;
 
 /// Hands over what was gathered, whenever there is something: it is queued behind the connections that are ready.
-async fn flush_outgoing(shared: Arc<OnceLock<Arc<Shared>>>) {
+async fn flush_outgoing(inbox: Arc<Inbox>) {
     std::future::poll_fn(|cx| {
         OUTGOING.with_borrow_mut(|outgoing| {
-            if !outgoing.events.is_empty()
-                && let Some(shared) = shared.get()
-            {
-                shared.inbox.push_all(&mut outgoing.events);
+            if !outgoing.events.is_empty() {
+                inbox.push_all(&mut outgoing.events);
             }
             outgoing.flusher = Some(cx.waker().clone());
         });
@@ -70,7 +68,22 @@ async fn flush_outgoing(shared: Arc<OnceLock<Arc<Shared>>>) {
 pub(crate) struct Shard {
     pub(crate) handle: Handle,
     ready: Arc<Ready>,
-    shared: Arc<OnceLock<Arc<Shared>>>,
+}
+
+/// The thread of a shard. Dropping it ends the connections on it, and then the thread.
+pub(crate) struct ShardThread {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for ShardThread {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic in it has been printed; the server ends anyway.
+            let _ = thread.join();
+        }
+    }
 }
 
 #[derive(Default)]
@@ -80,26 +93,19 @@ struct Ready {
 }
 
 impl Shard {
-    /// Starts the thread; it runs until the process ends or the returned sender is dropped.
-    pub(crate) fn start(index: usize) -> std::io::Result<(Self, tokio::sync::oneshot::Sender<()>)> {
+    /// Starts the thread. What its connections have for the node goes into `inbox`.
+    pub(crate) fn start(index: usize, inbox: Arc<Inbox>) -> std::io::Result<(Self, ShardThread)> {
         let runtime = Builder::new_current_thread().enable_all().event_interval(64).build()?;
         let ready = Arc::new(Ready::default());
-        let shared = Arc::new(OnceLock::new());
-        let shard = Self { handle: runtime.handle().clone(), ready: ready.clone(), shared: shared.clone() };
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        std::thread::Builder::new().name(format!("connections-{index}")).spawn(move || {
+        let shard = Self { handle: runtime.handle().clone(), ready: ready.clone() };
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = std::thread::Builder::new().name(format!("connections-{index}")).spawn(move || {
             runtime.spawn(wake_ready(ready));
-            runtime.spawn(flush_outgoing(shared));
+            runtime.spawn(flush_outgoing(inbox));
             let _ = runtime.block_on(stopped);
             runtime.shutdown_background();
         })?;
-        Ok((shard, stop))
-    }
-
-    /// Tells the shard where the node's inbox is, before any connection runs on it.
-    pub(crate) fn attach(&self, shared: &Arc<Shared>) {
-        let first = self.shared.set(shared.clone()).is_ok();
-        assert!(first, "a shard belongs to one server");
+        Ok((shard, ShardThread { stop: Some(stop), thread: Some(thread) }))
     }
 
     /// Has these connections woken, with one wake-up of the thread for all of them.

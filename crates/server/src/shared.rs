@@ -29,7 +29,7 @@ pub(crate) struct Shared {
     pub(crate) tree: SharedTree,
     pub(crate) watches: Mutex<Watches>,
     pub(crate) links: RwLock<HashMap<ConnId, Arc<Link>, FixedState>>,
-    pub(crate) inbox: Inbox,
+    pub(crate) inbox: Arc<Inbox>,
     pub(crate) shards: Vec<Shard>,
     pub(crate) stats: Stats,
     pub(crate) disk: DiskStats,

@@ -1,117 +1,283 @@
 //! Putting a server together, and taking it apart again.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use gk_node::auth::{AuthRules, DigestAlgorithm, DigestScheme, IpScheme, Scheme};
 use gk_node::{Node, NodeConfig};
+use gk_proto::SessionId;
 use gk_proto::rng::Rng;
 use gk_proto::stat::OwnerRules;
 use gk_storage::{Disk, Log, Opened, RealDisk, RecoveryReport, SnapshotStore, StoreOptions};
 use gk_tree::{TreeOptions, Watches};
 use parking_lot::{Mutex, RwLock};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::config::{AccessConfig, Compression, Config};
 use crate::driver::Driver;
-use crate::error::{Exit, Listening, ServeError};
+use crate::error::ServeError;
 use crate::inbox::{Event, Inbox};
 use crate::listener::{Door, bind};
 use crate::log_lane::{LogLane, SnapshotBell};
-use crate::shard::Shard;
+use crate::shard::{Shard, ShardThread};
 use crate::shared::{DiskStats, Shared, SharedTree, Stats};
 use crate::snapshots::Snapshots;
 use crate::{config, key};
 
-/// Serves until a signal or an error ends it. `ready` is told once clients can connect.
-pub fn serve(config: Config, ready: impl FnOnce(&Listening)) -> Result<Exit, ServeError> {
-    let clock = Clock::start();
-    let node_config = Arc::new(node_config(&config));
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    // The key only has to be hard to guess for a client: it never leaves the process.
-    let hash_key = Rng::new(clock.wall().0.cast_unsigned() ^ (u64::from(std::process::id()) << 32)).next_u64();
-    let Opened { tree, log, snapshots, report } =
-        gk_storage::open(disk, &store_options(&config, &node_config, hash_key))?;
-    tell_recovery(&report);
-    let passwords = key::load_or_make(&config.storage.data_dir, &tree)?;
-    let rules = Arc::new(auth_rules(&config.access));
-    let now = clock.now();
-    let node = Node::standalone((*node_config).clone(), rules.clone(), passwords, &tree, now);
-    let (shards, stops) = start_shards()?;
-    let shared = Arc::new(Shared {
-        config,
-        node_config,
-        rules,
-        clock,
-        tree: SharedTree::new(tree),
-        watches: Mutex::new(Watches::new(hash_key)),
-        links: RwLock::default(),
-        inbox: Inbox::default(),
-        shards,
-        stats: Stats::default(),
-        disk: DiskStats::default(),
-        snapshot_store: snapshots.clone(),
-        digest_mismatches: report.digest_mismatch_count,
-        digests: Mutex::default(),
-        trace_mask: crate::words::TRACE_MASK.into(),
-        stopping: false.into(),
-    });
-    for shard in &shared.shards {
-        shard.attach(&shared);
+/// A running server, on threads of its own.
+///
+/// It ends when it is stopped or dropped, or by itself when it cannot go on. Either way nothing more is answered, the port
+/// is closed, connections break, sessions stay as they are, and the data directory is free for the next server.
+///
+/// A server raises the soft limit of open files of its process to the hard one.
+#[derive(Debug)]
+pub struct Server {
+    addresses: Vec<SocketAddr>,
+    control: Option<Control>,
+    thread: Option<JoinHandle<()>>,
+    end: Option<oneshot::Receiver<Result<(), ServeError>>>,
+}
+
+impl Server {
+    /// Starts a server; it is there once clients can connect. The future may be awaited on any executor, and one that
+    /// is dropped leaves nothing running.
+    ///
+    /// # Errors
+    /// The data directory cannot be opened, the port is taken, or the system refuses a thread.
+    pub async fn start(config: Config) -> Result<Self, ServeError> {
+        let (tell_started, started) = oneshot::channel();
+        let (tell_end, end) = oneshot::channel();
+        // Whoever started the server and is gone need not know how it ended.
+        let thread = spawn("server", move || drop(tell_end.send(run(config, tell_started))))?;
+        match started.await {
+            Ok(Started { addresses, control }) => {
+                Ok(Self { addresses, control: Some(control), thread: Some(thread), end: Some(end) })
+            }
+            Err(_) => {
+                let failed = end.await.unwrap_or_else(|_| Err(has_ended())).err();
+                join(Some(thread));
+                Err(failed.unwrap_or_else(has_ended))
+            }
+        }
     }
-    let running = Running::start(shared.clone(), node, log, snapshots)?;
-    let outcome = accept(&shared, running.driver, ready);
-    shared.stopping.store(true, std::sync::atomic::Ordering::Relaxed);
-    drop(stops);
-    running.log.stop();
-    running.bell.stop();
-    let _ = running.log_thread.join();
-    let _ = running.snapshot_thread.join();
-    let exit = outcome?;
-    if let Ok(lane) = Arc::try_unwrap(running.log) {
+
+    /// Where clients are accepted.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Waits until the server ends by itself, and says why. To be told again what was told is to be told that it has
+    /// ended.
+    pub async fn failed(&mut self) -> ServeError {
+        self.end().await.err().unwrap_or_else(has_ended)
+    }
+
+    /// Ends a session as if its client had been silent for too long: its ephemeral nodes are deleted, and its connection
+    /// is closed without a word. True once the session is gone; false if the server knows no such session, if the
+    /// session is ending already, or if the server has ended.
+    pub async fn expire_session(&self, session: SessionId) -> bool {
+        let Some(control) = &self.control else { return false };
+        let (answer, expired) = oneshot::channel();
+        control.inbox.push(Event::ExpireSession { session, answer });
+        expired.await.unwrap_or(false)
+    }
+
+    /// Stops the server in good order; done once it is gone, and its port and its directory are free.
+    ///
+    /// # Errors
+    /// The server had ended by itself, or its log could not be ended in good order.
+    pub async fn stop(mut self) -> Result<(), ServeError> {
+        self.control = None;
+        self.end().await
+    }
+
+    async fn end(&mut self) -> Result<(), ServeError> {
+        let Some(end) = &mut self.end else { return Ok(()) };
+        let result = end.await.unwrap_or_else(|_| Err(has_ended()));
+        self.end = None;
+        result
+    }
+}
+
+impl Drop for Server {
+    /// Stops the server and waits until it is gone, which takes as long as the disk takes for what is under way.
+    fn drop(&mut self) {
+        self.control = None;
+        join(self.thread.take());
+    }
+}
+
+/// What the server's thread tells once clients can connect.
+struct Started {
+    addresses: Vec<SocketAddr>,
+    control: Control,
+}
+
+/// Whoever holds this keeps the server running.
+struct Control {
+    inbox: Arc<Inbox>,
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Control").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.inbox.push(Event::Stop(None));
+    }
+}
+
+/// The server's thread: puts everything together, accepts connections, and takes everything apart again.
+fn run(config: Config, started: oneshot::Sender<Started>) -> Result<(), ServeError> {
+    let Parts { shared, connections, node, log, snapshots } = Parts::open(config)?;
+    let clients = &shared.config.clients;
+    let listeners = clients.listen.as_ref().map_or(Ok(Vec::new()), |listen| bind(listen, clients.backlog))?;
+    let (threads, node_end) = Threads::start(&shared, connections, node, log, snapshots)?;
+    let outcome = accept(&shared, listeners, node_end, started);
+    let log = threads.log.clone();
+    drop(threads);
+    outcome?;
+    if let Some(lane) = Arc::into_inner(log) {
         lane.close()?;
     }
-    Ok(exit)
+    Ok(())
 }
 
-struct Running {
+/// A server that does not run yet.
+struct Parts {
+    shared: Arc<Shared>,
+    connections: Vec<ShardThread>,
+    node: Node,
+    log: Log,
+    snapshots: SnapshotStore,
+}
+
+impl Parts {
+    /// Reads the data directory.
+    fn open(config: Config) -> Result<Self, ServeError> {
+        let clock = Clock::start();
+        let node_config = Arc::new(node_config(&config));
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        // The key only has to be hard to guess for a client: it never leaves the process.
+        let hash_key = Rng::new(clock.wall().0.cast_unsigned() ^ (u64::from(std::process::id()) << 32)).next_u64();
+        let Opened { tree, log, snapshots, report } =
+            gk_storage::open(disk, &store_options(&config, &node_config, hash_key))?;
+        tell_recovery(&report);
+        let passwords = key::load_or_make(&config.storage.data_dir, &tree)?;
+        let rules = Arc::new(auth_rules(&config.access));
+        let node = Node::standalone((*node_config).clone(), rules.clone(), passwords, &tree, clock.now());
+        let inbox = Arc::new(Inbox::default());
+        let (shards, connections) = start_shards(&inbox)?;
+        let shared = Arc::new(Shared {
+            config,
+            node_config,
+            rules,
+            clock,
+            tree: SharedTree::new(tree),
+            watches: Mutex::new(Watches::new(hash_key)),
+            links: RwLock::default(),
+            inbox,
+            shards,
+            stats: Stats::default(),
+            disk: DiskStats::default(),
+            snapshot_store: snapshots.clone(),
+            digest_mismatches: report.digest_mismatch_count,
+            digests: Mutex::default(),
+            trace_mask: crate::words::TRACE_MASK.into(),
+            stopping: false.into(),
+        });
+        Ok(Self { shared, connections, node, log, snapshots })
+    }
+}
+
+/// Half of the cores serve connections; the others are for node and log.
+fn start_shards(inbox: &Arc<Inbox>) -> Result<(Vec<Shard>, Vec<ShardThread>), ServeError> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let start = |index| Shard::start(index, inbox.clone());
+    let started: std::io::Result<Vec<_>> = (0..(cores / 2).max(1)).map(start).collect();
+    Ok(started.map_err(ServeError::system("start a thread for connections"))?.into_iter().unzip())
+}
+
+/// How the node's thread ended: with an error, or because it was asked to; nothing if it panicked.
+type NodeEnd = oneshot::Receiver<Option<ServeError>>;
+
+/// The threads beside the one that accepts. Dropping them ends them, each before those that it hands things to.
+struct Threads {
+    shared: Arc<Shared>,
     log: Arc<LogLane>,
     bell: Arc<SnapshotBell>,
-    driver: JoinHandle<Option<ServeError>>,
-    log_thread: JoinHandle<()>,
-    snapshot_thread: JoinHandle<()>,
+    node: Option<JoinHandle<()>>,
+    connections: Vec<ShardThread>,
+    disk: Vec<JoinHandle<()>>,
 }
 
-impl Running {
-    fn start(shared: Arc<Shared>, node: Node, log: Log, store: SnapshotStore) -> Result<Self, ServeError> {
+impl Threads {
+    fn start(
+        shared: &Arc<Shared>,
+        connections: Vec<ShardThread>,
+        node: Node,
+        log: Log,
+        store: SnapshotStore,
+    ) -> Result<(Self, NodeEnd), ServeError> {
         let bell = Arc::new(SnapshotBell::default());
         let newest = store.newest()?.map_or(0, |newest| newest.bytes);
         let marks = log.marks_sync();
         let rng = Rng::new(shared.clock.wall().0.cast_unsigned());
         let log = Arc::new(LogLane::new(log, &shared.config.storage, newest, rng, bell.clone()));
+        let disk = Vec::new();
+        let mut threads =
+            Self { shared: shared.clone(), log: log.clone(), bell: bell.clone(), node: None, connections, disk };
+        let (tell_end, node_end) = oneshot::channel();
         let driver = Driver::new(shared.clone(), node, log.clone());
-        let spawn = |name: &str| std::thread::Builder::new().name(name.to_owned());
-        let failed = ServeError::system("start a thread");
-        let driver = spawn("node").spawn(move || driver.run()).map_err(failed)?;
-        let lane = log.clone();
-        let with = shared.clone();
-        let failed = ServeError::system("start a thread");
-        let log_thread = spawn("log-writer").spawn(move || lane.run(&with)).map_err(failed)?;
-        let snapshots = Snapshots { shared, store, log: log.clone(), bell: bell.clone(), marks };
-        let failed = ServeError::system("start a thread");
-        let snapshot_thread = spawn("snapshots").spawn(move || snapshots.run()).map_err(failed)?;
-        Ok(Self { log, bell, driver, log_thread, snapshot_thread })
+        threads.node = Some(spawn("node", move || drop(tell_end.send(driver.run())))?);
+        let (lane, with) = (log.clone(), shared.clone());
+        threads.disk.push(spawn("log-writer", move || lane.run(&with))?);
+        let snapshots = Snapshots { shared: shared.clone(), store, log, bell, marks };
+        threads.disk.push(spawn("snapshots", move || snapshots.run())?);
+        Ok((threads, node_end))
     }
 }
 
-/// Accepts connections on the caller's thread until a signal comes or the node's thread ends.
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::Relaxed);
+        self.shared.inbox.push(Event::Stop(None));
+        join(self.node.take());
+        self.connections.clear();
+        self.log.stop();
+        self.bell.stop();
+        for thread in self.disk.drain(..) {
+            join(Some(thread));
+        }
+    }
+}
+
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, ServeError> {
+    let builder = std::thread::Builder::new().name(name.to_owned());
+    builder.spawn(body).map_err(ServeError::system("start a thread"))
+}
+
+/// A panic in the thread has been printed, and ends the server.
+fn join(thread: Option<JoinHandle<()>>) {
+    if let Some(thread) = thread {
+        let _ = thread.join();
+    }
+}
+
+/// Accepts connections on this thread until the node's has ended.
 fn accept(
     shared: &Arc<Shared>,
-    driver: JoinHandle<Option<ServeError>>,
-    ready: impl FnOnce(&Listening),
-) -> Result<Exit, ServeError> {
+    listeners: Vec<std::net::TcpListener>,
+    node_end: NodeEnd,
+    started: oneshot::Sender<Started>,
+) -> Result<(), ServeError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -119,79 +285,26 @@ fn accept(
     runtime.block_on(async {
         let door = Arc::new(Door::new(shared.clone()));
         let mut addresses = Vec::new();
-        if let Some(listen) = &shared.config.clients.listen {
-            for listener in bind(listen, shared)? {
-                addresses.extend(listener.local_addr());
-                let listener = tokio::net::TcpListener::from_std(listener)
-                    .map_err(ServeError::system("register the client port"))?;
-                let door = door.clone();
-                tokio::spawn(async move { door.accept(listener).await });
-            }
+        for listener in listeners {
+            addresses.extend(listener.local_addr());
+            let listener =
+                tokio::net::TcpListener::from_std(listener).map_err(ServeError::system("register the client port"))?;
+            let door = door.clone();
+            tokio::spawn(async move { door.accept(listener).await });
         }
         tokio::spawn(async move { door.sweep().await });
-        // Before anybody is told: a signal that comes the moment after must find us listening for it.
-        let signals = Signals::new()?;
-        ready(&Listening { addresses });
-        wait_for_end(shared, driver, signals).await
+        // If nobody waits for it any more, the control comes back and its end stops the server.
+        drop(started.send(Started { addresses, control: Control { inbox: shared.inbox.clone() } }));
+        match node_end.await {
+            Ok(None) => Ok(()),
+            Ok(Some(error)) => Err(error),
+            Err(_) => Err(has_ended()),
+        }
     })
 }
 
-/// The signals that end a server.
-struct Signals([(SignalKind, Signal); 3]);
-
-impl Signals {
-    fn new() -> Result<Self, ServeError> {
-        let listen = |kind| signal(kind).map(|signal| (kind, signal)).map_err(ServeError::system("listen for signals"));
-        Ok(Self([listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?, listen(SignalKind::hangup())?]))
-    }
-
-    /// The number of the first that comes.
-    async fn next(&mut self) -> i32 {
-        let [(term, on_term), (int, on_int), (hup, on_hup)] = &mut self.0;
-        tokio::select! {
-            _ = on_term.recv() => term.as_raw_value(),
-            _ = on_int.recv() => int.as_raw_value(),
-            _ = on_hup.recv() => hup.as_raw_value(),
-        }
-    }
-}
-
-async fn wait_for_end(
-    shared: &Shared,
-    driver: JoinHandle<Option<ServeError>>,
-    mut signals: Signals,
-) -> Result<Exit, ServeError> {
-    let mut driver = tokio::task::spawn_blocking(move || driver.join());
-    let number = tokio::select! {
-        number = signals.next() => number,
-        ended = &mut driver => return Err(ended_by_itself(ended)),
-    };
-    info!("stopping on signal {number}");
-    shared.inbox.push(Event::Stop(None));
-    match driver.await {
-        Ok(Ok(None)) => Ok(Exit::Signal(number)),
-        other => Err(ended_by_itself(other)),
-    }
-}
-
-type Ended = Result<std::thread::Result<Option<ServeError>>, tokio::task::JoinError>;
-
-fn ended_by_itself(ended: Ended) -> ServeError {
-    match ended {
-        Ok(Ok(Some(error))) => error,
-        Ok(Ok(None) | Err(_)) | Err(_) => {
-            ServeError::System { what: "go on serving", source: std::io::Error::other("the node's thread has ended") }
-        }
-    }
-}
-
-type Stops = Vec<tokio::sync::oneshot::Sender<()>>;
-
-/// Half of the cores serve connections; the others are for node and log.
-fn start_shards() -> Result<(Vec<Shard>, Stops), ServeError> {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let started: std::io::Result<Vec<_>> = (0..(cores / 2).max(1)).map(Shard::start).collect();
-    Ok(started.map_err(ServeError::system("start a thread for connections"))?.into_iter().unzip())
+fn has_ended() -> ServeError {
+    ServeError::System { what: "go on serving", source: std::io::Error::other("the node's thread has ended") }
 }
 
 fn tell_recovery(report: &RecoveryReport) {
@@ -277,4 +390,76 @@ fn auth_rules(access: &AccessConfig) -> AuthRules {
         }));
     }
     AuthRules { schemes, skip_acl: access.skip_acl, enforced: access.enforced_schemes.clone().unwrap_or_default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ListenHost;
+    use gk_storage::StorageError;
+
+    fn config(dir: &tempfile::TempDir) -> Config {
+        Config::embedded(dir.path().to_owned())
+    }
+
+    #[tokio::test]
+    async fn a_port_that_is_taken_is_told_and_leaves_nothing_running() {
+        let dir = tempfile::tempdir().unwrap();
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut on_it = config(&dir);
+        on_it.clients.listen.as_mut().unwrap().port = taken.local_addr().unwrap().port();
+        let failed = Server::start(on_it).await.unwrap_err();
+        assert!(matches!(failed, ServeError::Listen { .. }), "{failed}");
+        Server::start(config(&dir)).await.unwrap().stop().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_second_server_on_the_same_directory_is_refused_until_the_first_has_stopped() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Server::start(config(&dir)).await.unwrap();
+        let refused = Server::start(config(&dir)).await.unwrap_err();
+        assert!(matches!(refused, ServeError::Storage(StorageError::InUse { .. })), "{refused}");
+        first.stop().await.unwrap();
+        Server::start(config(&dir)).await.unwrap().stop().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_start_that_nobody_waits_for_leaves_nothing_running() {
+        let dir = tempfile::tempdir().unwrap();
+        {
+            let mut start = std::pin::pin!(Server::start(config(&dir)));
+            // Begins it; if it is done already its server is dropped.
+            std::future::poll_fn(|cx| std::task::Poll::Ready(start.as_mut().poll(cx).is_ready())).await;
+        }
+        loop {
+            match Server::start(config(&dir)).await {
+                Err(ServeError::Storage(StorageError::InUse { .. })) => tokio::task::yield_now().await,
+                other => return other.unwrap().stop().await.unwrap(),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_cannot_go_on_says_why_and_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut server = Server::start(config(&dir)).await.unwrap();
+        let address = *server.addresses().first().unwrap();
+        let broken = ServeError::system("write")(std::io::ErrorKind::BrokenPipe.into());
+        server.control.as_ref().unwrap().inbox.push(Event::Stop(Some(broken)));
+        let failed = server.failed().await;
+        assert!(matches!(failed, ServeError::System { what: "write", .. }), "{failed}");
+        assert!(std::net::TcpStream::connect(address).is_err(), "nobody listens");
+        assert!(!server.expire_session(SessionId(1)).await, "nobody answers");
+        assert!(matches!(server.failed().await, ServeError::System { what: "go on serving", .. }), "told once");
+    }
+
+    #[tokio::test]
+    async fn no_port_means_a_server_without_addresses() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut silent = config(&dir);
+        assert_eq!(silent.clients.listen.take().unwrap().host, ListenHost::Named("127.0.0.1".into()), "this machine");
+        let server = Server::start(silent).await.unwrap();
+        assert_eq!(server.addresses(), [], "no port");
+        server.stop().await.unwrap();
+    }
 }
