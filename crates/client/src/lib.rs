@@ -10,8 +10,11 @@
 //! Read in this order:
 //! - [`core`]: the session as a state machine
 //! - [`error`]: what can go wrong, told apart by what the program may do next
+//! - `testing`, behind the feature of that name: a server inside a program's own tests
 
 pub mod core;
 pub mod error;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use error::Error;

@@ -280,7 +280,7 @@ impl Config {
     }
 
     /// For a server inside another program that needs it for a while, such as a test: this machine only, on a port that
-    /// the system chooses; session timeouts from 200 ms to a minute; TTL nodes; nothing waits for the disk, so a power
+    /// the system chooses; session timeouts from 200 ms to a minute; TTL nodes; no write waits for the disk, so a power
     /// failure may lose what was acknowledged.
     pub fn embedded(data_dir: PathBuf) -> Self {
         let mut config = Self::zookeeper_defaults(data_dir);
