@@ -1,7 +1,7 @@
 //! What reaches the node's thread, in batches: one lock to put a batch in, one to take all of them out.
 //!
-//! The queue is bounded by what feeds it: each connection has at most `conn::HELD_MAX` requests under way, and the
-//! threads of log and snapshots one report each.
+//! The queue is bounded by what feeds it: each connection has at most `conn::HELD_MAX` requests under way, the threads of
+//! log and snapshots one report each, and a program that embeds the server waits for each session that it has expired.
 
 use std::time::Duration;
 
