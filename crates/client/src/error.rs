@@ -2,6 +2,8 @@
 
 use gk_proto::{DecodeError, ErrorCode};
 
+use crate::core::SessionState;
+
 /// Why a request was not answered as asked.
 ///
 /// Three questions matter to a program, and each has its answer here: did it take effect ([`Error::OutcomeUnknown`] is
@@ -16,6 +18,16 @@ pub enum Error {
         /// ZooKeeper's code.
         code: ErrorCode,
         /// The path of the request as the program gave it; empty if it has none.
+        path: String,
+    },
+    /// One operation of a multi failed, so that none was carried out.
+    #[error("operation {index} of the multi, {path}: {}", describe(*code))]
+    Multi {
+        /// Which operation, from 0.
+        index: usize,
+        /// ZooKeeper's code for it.
+        code: ErrorCode,
+        /// Its path as the program gave it.
         path: String,
     },
     /// The server answered with a code that this library does not know: the request had no effect.
@@ -80,6 +92,7 @@ impl Error {
             Self::ConnectionLost | Self::TooManyRequests => true,
             Self::Server { code, .. } => *code == ErrorCode::ThrottledOp,
             Self::UnknownCode { .. }
+            | Self::Multi { .. }
             | Self::OutcomeUnknown
             | Self::SessionExpired
             | Self::AuthFailed
@@ -96,9 +109,23 @@ impl Error {
         matches!(self, Self::SessionExpired | Self::AuthFailed | Self::Closed)
     }
 
+    /// What is told to those who wait when a session has come to its end.
+    pub(crate) fn of_state(state: SessionState) -> Self {
+        match state {
+            SessionState::Expired => Self::SessionExpired,
+            SessionState::AuthFailed => Self::AuthFailed,
+            SessionState::Closed => Self::Closed,
+            SessionState::Connecting
+            | SessionState::Connected
+            | SessionState::ConnectedReadOnly
+            | SessionState::Disconnected
+            | SessionState::Lost => Self::ConnectionLost,
+        }
+    }
+
     /// The server's code, if it answered with one.
     pub fn code(&self) -> Option<ErrorCode> {
-        if let Self::Server { code, .. } = self { Some(*code) } else { None }
+        if let Self::Server { code, .. } | Self::Multi { code, .. } = self { Some(*code) } else { None }
     }
 }
 

@@ -10,11 +10,45 @@
 //! Read in this order:
 //! - [`core`]: the session as a state machine
 //! - [`error`]: what can go wrong, told apart by what the program may do next
+//! - `servers`, `chroot`, `options`, `counters`: what programs say and are told
+//! - `clock`, `shared`, `dial`, `driver`: the machine among tasks and sockets
+//! - `pending`, `watch`, `states`: answers, watches and states as values
+//! - `client`, `multi`, `builder`: what a program calls
 //! - `testing`, behind the feature of that name: a server inside a program's own tests
 
 pub mod core;
 pub mod error;
+mod servers;
+mod chroot;
+mod options;
+mod counters;
+mod clock;
+mod shared;
+mod dial;
+mod driver;
+mod pending;
+mod watch;
+mod states;
+mod client;
+mod multi;
+mod builder;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+pub use builder::ClientBuilder;
+pub use client::Client;
+pub use core::{Identity, SessionState, WatchItem, WatchedEvent};
+pub use counters::Counters;
 pub use error::Error;
+pub use gk_proto::acl::{Acl, Id, perm};
+pub use gk_proto::answer::ClientInfo;
+pub use gk_proto::op::CreateMode;
+pub use gk_proto::stat::Stat;
+pub use gk_proto::watch::{AddWatchMode, EventType};
+pub use gk_proto::{ErrorCode, SessionId, Zxid};
+pub use multi::{Multi, MultiRead, MultiResult, ReadResult};
+pub use options::{CreateOptions, Created, Version, creator_acl, open_acl, read_only_acl};
+pub use pending::Pending;
+pub use servers::ConnectString;
+pub use states::StateStream;
+pub use watch::{OneshotWatch, WatchStream};

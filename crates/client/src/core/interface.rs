@@ -77,7 +77,7 @@ pub enum Input<'a> {
     },
     /// Nobody waits for this watch any more.
     Unwatch {
-        /// The path of its [`WatchIntent`].
+        /// The path of its [`super::WatchIntent`].
         path: &'a str,
         /// Its watcher.
         watcher: WatcherId,
@@ -163,7 +163,7 @@ pub struct WatchedEvent {
 /// Why a request has no answer of the server's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Failure {
-    /// The server answered with this code, a [`ErrorCode`] or one of a newer server.
+    /// The server answered with this code, a [`gk_proto::ErrorCode`] or one of a newer server.
     Server(i32),
     /// Never carried out: no server was reached in time.
     ConnectionLost,

@@ -12,9 +12,10 @@ use gk_proto::path;
 use gk_proto::request::SetWatches;
 use gk_proto::watch::{EventType, WatcherType};
 
-/// One waiting part of the program: a one-shot watch or a stream. Chosen by the driver, unique while in use.
+/// One waiting part of the program: a one-shot watch or a stream. Chosen by the driver and never used again: the read
+/// that was to set a watch may be answered long after the watch was given up.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct WatcherId(pub u32);
+pub struct WatcherId(pub u64);
 
 /// What is watched for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -283,7 +284,7 @@ mod tests {
         watches
     }
 
-    fn fired(watches: &mut Watches, event: EventType, at: &str) -> Vec<u32> {
+    fn fired(watches: &mut Watches, event: EventType, at: &str) -> Vec<u64> {
         let mut ids = Vec::new();
         watches.fire(event, at, &mut |watcher, _kind| ids.push(watcher.0));
         ids
@@ -294,7 +295,7 @@ mod tests {
 
     #[test]
     fn events_reach_the_kinds_that_zookeeper_names() {
-        let cases: [(EventType, &[u32]); 4] = [
+        let cases: [(EventType, &[u64]); 4] = [
             (EventType::NodeCreated, &[0, 1, 3, 4]),
             (EventType::NodeDeleted, &[0, 1, 2, 3, 4]),
             (EventType::NodeDataChanged, &[0, 1, 3, 4]),
@@ -303,7 +304,7 @@ mod tests {
         for (event, expected) in cases {
             let mut watches = set(&ALL);
             assert_eq!(fired(&mut watches, event, PATH), expected, "{event:?}");
-            let streams: Vec<u32> = expected.iter().copied().filter(|id| *id >= 3).collect();
+            let streams: Vec<u64> = expected.iter().copied().filter(|id| *id >= 3).collect();
             assert_eq!(fired(&mut watches, event, PATH), streams, "{event:?} again: one-shots are used up");
         }
     }

@@ -1,0 +1,268 @@
+//! The task of a session: it owns the socket and lets time pass. All else is the machine's ([`crate::core`]).
+//!
+//! Before it writes it steps aside once, to the end of the runtime's queue: tasks that were woken by the same batch of
+//! answers make their next requests meanwhile, and all of them leave with one system call.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use gk_proto::{ConnId, Instant, Millis};
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+
+use crate::core::{Input, ServerAddress};
+use crate::dial::{dial, takes_writes};
+use crate::shared::{Command, Shared};
+
+/// Bytes taken from the socket, or put into it, by one call.
+const PIECE: usize = 64 * 1024;
+/// Pieces read before other tasks of the runtime get their turn.
+const PIECES_A_TURN: usize = 16;
+/// How long a server has to answer `isro`.
+const PROBE_TIME: Millis = Millis(1_000);
+
+thread_local! {
+    /// Shared by all sessions of a thread, so that an idle one holds no buffer.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+type Dialing = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
+
+/// Runs until its session is over.
+pub(crate) struct Driver {
+    shared: Arc<Shared>,
+    line: Line,
+    timer: Pin<Box<Sleep>>,
+    /// When the timer goes off. It may be early: a deadline that moved on is looked at again then.
+    timer_at: Instant,
+    has_stepped_aside: bool,
+}
+
+/// The connection.
+enum Line {
+    Down,
+    Dialing { conn: ConnId, dialing: Dialing },
+    Up { conn: ConnId, stream: TcpStream },
+}
+
+impl Driver {
+    /// The task of a session that was just made.
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let timer_at = shared.clock.now();
+        let timer = Box::pin(tokio::time::sleep_until(shared.clock.runtime(timer_at)));
+        Self { shared, line: Line::Down, timer, timer_at, has_stepped_aside: false }
+    }
+
+    /// Carries out what the machine said about connections.
+    fn obey(&mut self) {
+        for command in self.shared.change(|state| state.take_commands()) {
+            match command {
+                Command::Connect { conn, server, timeout } => {
+                    self.shared.change(|state| {
+                        state.counters_mut().attempts += 1;
+                        state.begin_attempt(server.clone());
+                    });
+                    let dialing = Box::pin(async move { dial(&server, timeout).await });
+                    self.line = Line::Dialing { conn, dialing };
+                }
+                Command::Disconnect { conn } => match &self.line {
+                    Line::Dialing { conn: current, .. } | Line::Up { conn: current, .. } if *current == conn => {
+                        self.line = Line::Down;
+                    }
+                    Line::Dialing { .. } | Line::Up { .. } | Line::Down => {}
+                },
+                Command::Probe { server } => self.probe(server),
+            }
+        }
+    }
+
+    fn probe(&self, server: Arc<ServerAddress>) {
+        let shared = Arc::downgrade(&self.shared);
+        tokio::spawn(async move {
+            let read_write = takes_writes(&server, PROBE_TIME).await;
+            if let Some(shared) = shared.upgrade() {
+                shared.tell(Input::Probed { server, read_write });
+            }
+        });
+    }
+
+    /// Waits for the connection that is being made.
+    fn poll_dial(&mut self, context: &mut Context<'_>) {
+        let Line::Dialing { conn, dialing } = &mut self.line else { return };
+        let Poll::Ready(result) = dialing.as_mut().poll(context) else { return };
+        let conn = *conn;
+        let now = self.shared.clock.now();
+        match result {
+            Ok(stream) => {
+                self.line = Line::Up { conn, stream };
+                self.shared.change(|state| state.input(now, Input::Connected(conn)));
+            }
+            Err(error) => self.down(now, conn, &error),
+        }
+    }
+
+    fn down(&mut self, now: Instant, conn: ConnId, error: &io::Error) {
+        self.line = Line::Down;
+        self.shared.change(|state| {
+            state.note_attempt(conn, error.to_string());
+            state.input(now, Input::Disconnected(conn));
+        });
+    }
+
+    /// Reads what is there. Ready when there may be more.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        for _ in 0..PIECES_A_TURN {
+            let Line::Up { conn, stream } = &self.line else { return Poll::Pending };
+            let conn = *conn;
+            let shared = &self.shared;
+            let piece = with_scratch(|scratch| {
+                loop {
+                    ready!(stream.poll_read_ready(context))?;
+                    match stream.try_read(scratch) {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                        Ok(0) => return Poll::Ready(Err(io::Error::other("closed by the server"))),
+                        Ok(count) => {
+                            let bytes = scratch.get(..count).unwrap_or_default();
+                            let now = shared.clock.now();
+                            shared.change(|state| {
+                                state.counters_mut().bytes_received += count as u64;
+                                state.input(now, Input::Received(conn, bytes));
+                            });
+                            return Poll::Ready(Ok(count));
+                        }
+                        Err(error) => return Poll::Ready(Err(error)),
+                    }
+                }
+            });
+            match ready!(piece) {
+                // The machine may have had enough of this connection.
+                Ok(_) if self.shared.look(|state| state.has_commands()) => return Poll::Ready(()),
+                Ok(_) => {}
+                Err(error) => {
+                    let now = self.shared.clock.now();
+                    self.down(now, conn, &error);
+                    return Poll::Ready(());
+                }
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Writes what is to be sent. Pending when the socket takes no more for now.
+    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let Line::Up { conn, stream } = &self.line else { return Poll::Ready(()) };
+            let conn = *conn;
+            let shared = &self.shared;
+            let sent = with_scratch(|scratch| {
+                let count = shared.change(|state| {
+                    let bytes = state.session_mut().transmit();
+                    let count = bytes.len().min(PIECE);
+                    let bytes = bytes.get(..count).unwrap_or_default();
+                    scratch.get_mut(..count).unwrap_or_default().copy_from_slice(bytes);
+                    count
+                });
+                if count == 0 {
+                    return Poll::Ready(Ok(0));
+                }
+                loop {
+                    ready!(stream.poll_write_ready(context))?;
+                    match stream.try_write(scratch.get(..count).unwrap_or_default()) {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                        other => return Poll::Ready(other),
+                    }
+                }
+            });
+            let now = self.shared.clock.now();
+            match ready!(sent) {
+                Ok(0) => return Poll::Ready(()),
+                Ok(count) => self.shared.change(|state| {
+                    state.counters_mut().bytes_sent += count as u64;
+                    state.session_mut().transmitted(now, count);
+                }),
+                Err(error) => {
+                    self.down(now, conn, &error);
+                    return Poll::Ready(());
+                }
+            }
+        }
+    }
+
+    /// Lets time pass, and sees to it that the task is woken when it matters.
+    fn poll_time(&mut self, context: &mut Context<'_>) {
+        let now = self.shared.clock.now();
+        let next = self.shared.change(|state| {
+            if state.session().poll_timeout().is_some_and(|at| now >= at) {
+                state.timeout(now);
+            }
+            state.session().poll_timeout()
+        });
+        let Some(next) = next else { return };
+        let has_gone_off = self.timer.is_elapsed();
+        if next < self.timer_at || has_gone_off || now >= self.timer_at {
+            self.timer_at = next;
+            self.timer.as_mut().reset(self.shared.clock.runtime(next));
+        }
+        if self.timer.as_mut().poll(context).is_ready() {
+            context.waker().wake_by_ref();
+        }
+    }
+
+    fn wants_to_send(&self) -> bool {
+        matches!(self.line, Line::Up { .. }) && self.shared.change(|state| !state.session_mut().transmit().is_empty())
+    }
+}
+
+/// The buffer of this thread, which is put back afterwards: wakers run meanwhile, and may do anything.
+fn with_scratch<T>(work: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+    let mut scratch = SCRATCH.take();
+    scratch.resize(PIECE, 0);
+    let result = work(&mut scratch);
+    SCRATCH.set(scratch);
+    result
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        loop {
+            this.obey();
+            this.poll_dial(context);
+            let has_more = this.poll_read(context).is_ready() && matches!(this.line, Line::Up { .. });
+            this.poll_time(context);
+            if !this.has_stepped_aside && this.wants_to_send() {
+                this.has_stepped_aside = true;
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            this.has_stepped_aside = false;
+            let is_blocked = this.poll_write(context).is_pending();
+            let is_up = matches!(this.line, Line::Up { .. });
+            let (has_work, is_over) = this.shared.change(|state| {
+                // A request may have come in after the last look: asking again and falling asleep are one step.
+                let has_bytes = is_up && !is_blocked && !state.session_mut().transmit().is_empty();
+                let has_work = state.has_commands() || has_bytes;
+                if !has_work && !has_more {
+                    state.sleep_driver(context);
+                }
+                (has_work, state.session().state().is_final())
+            });
+            if has_work {
+                continue;
+            }
+            if is_over {
+                return Poll::Ready(());
+            }
+            if has_more {
+                context.waker().wake_by_ref();
+            }
+            return Poll::Pending;
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The client against the real server, in this process.
+
+use std::time::Duration;
+
+use gk_client::testing::Server;
+use gk_client::{
+    AddWatchMode, Client, CreateMode, CreateOptions, Error, ErrorCode, EventType, MultiResult, ReadResult,
+    SessionState, Version, WatchItem, creator_acl,
+};
+
+async fn connected() -> (Server, Client) {
+    let server = Server::start().await.expect("a server on a free port");
+    let client = Client::connect(&server.connect_string()).await.expect("a session");
+    (server, client)
+}
+
+#[tokio::test]
+async fn nodes_are_made_read_changed_listed_and_removed() {
+    let (_server, client) = connected().await;
+    let created = client.create("/a", b"one", CreateMode::Persistent).await.unwrap();
+    assert_eq!((created.path.as_str(), created.stat.version), ("/a", 0), "created");
+    let (data, stat) = client.get_data("/a").await.unwrap();
+    assert_eq!((&data[..], stat.data_length), (&b"one"[..], 3), "read");
+    let stat = client.set_data("/a", b"two", stat.into()).await.unwrap();
+    assert_eq!(stat.version, 1, "changed");
+    let old = client.set_data("/a", b"three", Version::Exactly(0)).await.unwrap_err();
+    assert_eq!(old, Error::Server { code: ErrorCode::BadVersion, path: "/a".into() }, "an old version");
+    client.create("/a/b", b"", CreateMode::Ephemeral).await.unwrap();
+    assert_eq!(client.children("/a").await.unwrap(), ["b"], "children");
+    assert_eq!(client.ephemerals("/").await.unwrap(), ["/a/b"], "ephemerals");
+    assert_eq!(client.descendants("/a").await.unwrap(), 1, "descendants");
+    assert_eq!(client.exists("/nowhere").await.unwrap(), None, "a node that is not there");
+    client.delete("/a/b", Version::Any).await.unwrap();
+    client.sync("/").await.unwrap();
+    client.close().await.unwrap();
+    assert_eq!(client.get_data("/a").await.unwrap_err(), Error::Closed, "after the end");
+}
+
+#[tokio::test]
+async fn requests_made_together_take_effect_in_their_order() {
+    let (_server, client) = connected().await;
+    client.create("/a", b"", CreateMode::Persistent).await.unwrap();
+    let sets: Vec<_> = (0..500).map(|i: i32| client.set_data("/a", i.to_string(), Version::Exactly(i))).collect();
+    let read = client.get_data("/a");
+    for (i, set) in (1..).zip(sets) {
+        assert_eq!(set.await.unwrap().version, i, "in order");
+    }
+    assert_eq!(&read.await.unwrap().0[..], b"499", "a read after them sees them");
+}
+
+#[tokio::test]
+async fn a_one_shot_watch_tells_one_change() {
+    let (_server, client) = connected().await;
+    let (stat, created) = client.exists_and_watch("/a").await.unwrap();
+    assert_eq!(stat, None, "not there yet");
+    client.create("/a", b"", CreateMode::Persistent).await.unwrap();
+    let event = created.await.unwrap();
+    assert_eq!((event.kind, event.path.as_str()), (EventType::NodeCreated, "/a"), "created");
+    let (_, _, children) = client.children_and_watch("/a").await.unwrap();
+    let (_, _, data) = client.get_data_and_watch("/a").await.unwrap();
+    client.create("/a/b", b"", CreateMode::Persistent).await.unwrap();
+    assert_eq!(children.await.unwrap().kind, EventType::NodeChildrenChanged, "a child");
+    client.set_data("/a", b"x", Version::Any).await.unwrap();
+    assert_eq!(data.await.unwrap().kind, EventType::NodeDataChanged, "the data");
+}
+
+#[tokio::test]
+async fn a_stream_tells_all_changes_below() {
+    let (_server, client) = connected().await;
+    let mut stream = client.watch("/a", AddWatchMode::PersistentRecursive).await.unwrap();
+    client.create("/a", b"", CreateMode::Persistent).await.unwrap();
+    client.create("/a/b", b"", CreateMode::Persistent).await.unwrap();
+    client.set_data("/a/b", b"x", Version::Any).await.unwrap();
+    client.delete("/a/b", Version::Any).await.unwrap();
+    let mut told = Vec::new();
+    for _ in 0..4 {
+        match stream.next().await.unwrap() {
+            WatchItem::Event(event) => told.push((event.kind, event.path)),
+            WatchItem::Missed => panic!("nothing was missed"),
+        }
+    }
+    let expected = [
+        (EventType::NodeCreated, "/a".to_owned()),
+        (EventType::NodeCreated, "/a/b".to_owned()),
+        (EventType::NodeDataChanged, "/a/b".to_owned()),
+        (EventType::NodeDeleted, "/a/b".to_owned()),
+    ];
+    assert_eq!(told, expected);
+}
+
+#[tokio::test]
+async fn a_multi_is_all_or_nothing_and_names_what_failed() {
+    let (_server, client) = connected().await;
+    let made = client
+        .multi()
+        .create("/a", b"", CreateMode::Persistent)
+        .create("/a/n-", b"", CreateMode::PersistentSequential)
+        .set_data("/a", b"x", Version::Exactly(0))
+        .check("/a", Version::Exactly(1))
+        .commit()
+        .await
+        .unwrap();
+    let [MultiResult::Created(a), MultiResult::Created(n), MultiResult::Changed(stat), MultiResult::Checked] =
+        &made[..]
+    else {
+        panic!("{made:?}")
+    };
+    assert_eq!((a.path.as_str(), n.path.as_str(), stat.version), ("/a", "/a/n-0000000000", 1), "results");
+    let failed = client.multi().delete("/a/n-0000000000", Version::Any).delete("/b", Version::Any).commit().await;
+    let no_node = Error::Multi { index: 1, code: ErrorCode::NoNode, path: "/b".into() };
+    assert_eq!(failed.unwrap_err(), no_node, "the second failed");
+    let read = client.multi_read().get_data("/a").children("/a").get_data("/b").send().await.unwrap();
+    let [ReadResult::Data(data, _), ReadResult::Children(names), ReadResult::Failed(error)] = &read[..] else {
+        panic!("{read:?}")
+    };
+    assert_eq!((&data[..], names.len(), error.code()), (&b"x"[..], 1, Some(ErrorCode::NoNode)), "reads");
+}
+
+#[tokio::test]
+async fn several_chroots_live_on_one_session() {
+    let (_server, client) = connected().await;
+    client.create("/app", b"", CreateMode::Persistent).await.unwrap();
+    let app = client.chroot("/app").unwrap();
+    assert_eq!(app.session_id(), client.session_id(), "one session");
+    let created = app.create("/n-", b"", CreateMode::EphemeralSequential).await.unwrap();
+    assert_eq!(created.path, "/n-0000000000", "as the program knows it");
+    assert_eq!(client.children("/app").await.unwrap(), ["n-0000000000"], "as the server knows it");
+    let mut stream = app.watch("/", AddWatchMode::PersistentRecursive).await.unwrap();
+    client.set_data("/app/n-0000000000", b"x", Version::Any).await.unwrap();
+    let Some(WatchItem::Event(event)) = stream.next().await else { panic!("an event") };
+    assert_eq!(event.path, "/n-0000000000", "events too");
+}
+
+#[tokio::test]
+async fn acls_bind_those_who_have_not_authenticated() {
+    let (server, client) = connected().await;
+    client.auth("digest", b"ann:secret").await.unwrap();
+    client.create("/a", b"", CreateOptions::new(CreateMode::Persistent).acl(creator_acl())).await.unwrap();
+    let other = Client::connect(&server.connect_string()).await.unwrap();
+    assert_eq!(other.get_data("/a").await.unwrap_err().code(), Some(ErrorCode::NoAuth), "a stranger");
+    let ann = Client::builder().auth("digest", b"ann:secret").connect(&server.connect_string()).await.unwrap();
+    ann.get_data("/a").await.unwrap();
+    assert!(ann.who_am_i().await.unwrap().iter().any(|id| id.user == "ann"), "who I am");
+    assert_eq!(other.auth("nonsense", b"").await.unwrap_err(), Error::AuthFailed, "an unknown scheme");
+    assert_eq!(other.state(), SessionState::AuthFailed, "ends the session");
+}
+
+#[tokio::test]
+async fn a_session_outlives_its_server_and_its_watches_catch_up() {
+    let (mut server, client) = connected().await;
+    client.create("/a", b"", CreateMode::Ephemeral).await.unwrap();
+    let (_, _, watch) = client.get_data_and_watch("/a").await.unwrap();
+    let mut stream = client.watch("/a", AddWatchMode::Persistent).await.unwrap();
+    let mut states = client.states();
+    server.stop().await.unwrap();
+    assert_eq!(states.next().await, Some(SessionState::Disconnected), "cut");
+    let waiting = client.set_data("/a", b"later", Version::Any);
+    server.restart().await.unwrap();
+    assert_eq!(waiting.await.unwrap().version, 1, "sent once there was a server");
+    assert_eq!(client.state(), SessionState::Connected, "again");
+    assert_eq!(watch.await.unwrap().kind, EventType::NodeDataChanged, "the watch is still there");
+    assert_eq!(stream.next().await, Some(WatchItem::Missed), "the stream says that it was away");
+    assert!(matches!(stream.next().await, Some(WatchItem::Event(_))), "and goes on");
+}
+
+#[tokio::test]
+async fn an_expired_session_ends_all_that_waits() {
+    let (server, client) = connected().await;
+    client.create("/a", b"", CreateMode::Ephemeral).await.unwrap();
+    let (_, _, watch) = client.get_data_and_watch("/a").await.unwrap();
+    let mut stream = client.watch("/a", AddWatchMode::Persistent).await.unwrap();
+    assert!(server.expire_session(client.session_id()).await, "it was alive");
+    assert!(watch.await.is_ok(), "the node went while the session was being closed");
+    while let Some(item) = stream.next().await {
+        assert!(matches!(item, WatchItem::Event(_) | WatchItem::Missed), "{item:?}");
+    }
+    assert_eq!(client.state(), SessionState::Expired, "over");
+    assert_eq!(client.get_data("/a").await.unwrap_err(), Error::SessionExpired, "for good");
+}
+
+#[tokio::test]
+async fn without_a_server_the_error_says_who_was_tried() {
+    let (mut server, client) = connected().await;
+    let address = server.connect_string();
+    server.stop().await.unwrap();
+    drop(client);
+    let connect = Client::builder().connect_timeout(Duration::from_millis(300)).connect(&address);
+    let error = connect.await.unwrap_err().to_string();
+    assert!(error.contains(&address) && error.contains("refused"), "{error}");
+}
