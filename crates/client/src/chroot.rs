@@ -19,6 +19,11 @@ impl Chroot {
         Self(chroot)
     }
 
+    /// None.
+    pub(crate) fn none() -> Self {
+        Self("".into())
+    }
+
     /// One below this one.
     pub(crate) fn below(&self, inner: &str) -> Result<Self, Error> {
         let path = self.absolute(inner)?;
@@ -90,7 +95,7 @@ mod tests {
 
     #[test]
     fn paths_go_in_and_come_out_as_the_program_knows_them() {
-        let none = Chroot::new("".into());
+        let none = Chroot::none();
         let app = none.below("/app").unwrap();
         let deep = app.below("/x").unwrap();
         for (chroot, inner, outer) in [
@@ -110,7 +115,7 @@ mod tests {
 
     #[test]
     fn bad_paths_say_what_is_wrong() {
-        let chroot = Chroot::new("".into());
+        let chroot = Chroot::none();
         for (path, hint) in
             [("", "empty"), ("a", "slash"), ("/a/", "ends"), ("/a//b", "component"), ("/a/../b", "`..`")]
         {

@@ -87,6 +87,11 @@ impl Client {
         &self.handle.shared
     }
 
+    /// The same session, with the paths of the server.
+    pub(crate) fn without_chroot(&self) -> Self {
+        Self { handle: self.handle.clone(), chroot: Chroot::none() }
+    }
+
     pub(crate) fn chroot_ref(&self) -> &Chroot {
         &self.chroot
     }

@@ -13,7 +13,8 @@
 //! - `servers`, `chroot`, `options`, `counters`: what programs say and are told
 //! - `clock`, `shared`, `dial`, `driver`: the machine among tasks and sockets
 //! - `pending`, `watch`, `states`: answers, watches and states as values
-//! - `client`, `multi`, `builder`: what a program calls
+//! - `client`, `multi`, `builder`, `create`, `quota`, `retry`: what a program calls
+//! - [`blocking`]: the same without async
 //! - `testing`, behind the feature of that name: a server inside a program's own tests
 
 pub mod core;
@@ -32,6 +33,10 @@ mod states;
 mod client;
 mod multi;
 mod builder;
+mod create;
+mod quota;
+mod retry;
+pub mod blocking;
 #[cfg(feature = "testing")]
 pub mod testing;
 
@@ -49,6 +54,8 @@ pub use gk_proto::{ErrorCode, SessionId, Zxid};
 pub use multi::{Multi, MultiRead, MultiResult, ReadResult};
 pub use options::{CreateOptions, Created, Version, creator_acl, open_acl, read_only_acl};
 pub use pending::Pending;
+pub use quota::{Quota, QuotaLimits};
+pub use retry::Retry;
 pub use servers::ConnectString;
 pub use states::StateStream;
 pub use watch::{OneshotWatch, WatchStream};

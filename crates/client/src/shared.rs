@@ -51,6 +51,7 @@ pub(crate) struct State {
     attempts: Vec<(Arc<ServerAddress>, String)>,
     counters: Counters,
     watch_events_max: usize,
+    tags_made: u64,
     /// To be woken once the lock is free.
     wakers: Vec<Waker>,
 }
@@ -120,6 +121,8 @@ impl Shared {
                 attempts: Vec::new(),
                 counters: Counters::default(),
                 watch_events_max,
+                // A process that resumes a session must not repeat the tags of the one before it.
+                tags_made: clock.seed(),
                 wakers: Vec::new(),
             };
             Self { clock, state: Mutex::new(state) }
@@ -333,6 +336,12 @@ impl State {
 
     pub(crate) fn counters_mut(&mut self) -> &mut Counters {
         &mut self.counters
+    }
+
+    /// A number that this session has not used.
+    pub(crate) fn next_tag(&mut self) -> u64 {
+        self.tags_made += 1;
+        self.tags_made
     }
 
     fn slot(&mut self) -> Token {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use gk_client::testing::Server;
 use gk_client::{
-    AddWatchMode, Client, CreateMode, CreateOptions, Error, ErrorCode, EventType, MultiResult, ReadResult,
-    SessionState, Version, WatchItem, creator_acl,
+    AddWatchMode, Client, CreateMode, CreateOptions, Error, ErrorCode, EventType, MultiResult, Quota, QuotaLimits,
+    ReadResult, SessionState, Version, WatchItem, creator_acl,
 };
 
 async fn connected() -> (Server, Client) {
@@ -187,4 +187,65 @@ async fn without_a_server_the_error_says_who_was_tried() {
     let connect = Client::builder().connect_timeout(Duration::from_millis(300)).connect(&address);
     let error = connect.await.unwrap_err().to_string();
     assert!(error.contains(&address) && error.contains("refused"), "{error}");
+}
+
+#[tokio::test]
+async fn paths_are_made_and_quotas_are_set_counted_and_removed() {
+    let (_server, client) = connected().await;
+    let app = client.chroot("/app/x").unwrap();
+    app.make_path("/").await.unwrap();
+    app.make_path("/a/b/c").await.unwrap();
+    app.make_path("/a/b/c").await.unwrap();
+    assert_eq!(client.descendants("/app").await.unwrap(), 4, "x and three below it");
+    assert_eq!(app.quota("/a").await.unwrap(), None, "no quota yet");
+    let limits = QuotaLimits { nodes: Some(10), bytes_hard: Some(1_000), ..QuotaLimits::default() };
+    app.set_quota("/a", limits).await.unwrap();
+    app.set_data("/a/b", b"12345", Version::Any).await.unwrap();
+    assert_eq!(app.quota("/a").await.unwrap(), Some(Quota { limits, nodes: 3, bytes: 5 }), "set and counted");
+    let wider = QuotaLimits { nodes: Some(20), ..limits };
+    app.set_quota("/a", wider).await.unwrap();
+    assert_eq!(app.quota("/a").await.unwrap().map(|quota| quota.limits), Some(wider), "changed");
+    assert!(app.remove_quota("/a").await.unwrap(), "there was one");
+    assert!(!app.remove_quota("/a").await.unwrap(), "and is no more");
+    assert_eq!(client.children("/zookeeper/quota").await.unwrap(), [""; 0], "nothing is left of it");
+}
+
+#[tokio::test]
+async fn protected_creates_carry_a_tag_that_names_them() {
+    let (_server, client) = connected().await;
+    let one = client.create_protected("/n-", b"", CreateMode::EphemeralSequential).await.unwrap();
+    let two = client.create_protected("/n-", b"", CreateMode::EphemeralSequential).await.unwrap();
+    assert!(one.path.starts_with("/_c_") && one.path.ends_with("-n-0000000000"), "{}", one.path);
+    assert_ne!(one.path[..40], two.path[..40], "each call has its own");
+    client.create_protected("/e", b"", CreateMode::Ephemeral).await.unwrap();
+    let plain = client.create_protected("/p", b"", CreateMode::Persistent).await.unwrap_err();
+    assert!(matches!(plain, Error::BadArgument { .. }), "{plain}");
+}
+
+#[tokio::test]
+async fn what_a_server_would_hang_up_on_is_refused_before_it_is_sent() {
+    let (_server, client) = connected().await;
+    let large = client.create("/a", vec![0; 2_000_000], CreateMode::Persistent).await.unwrap_err();
+    assert!(large.to_string().contains("jute.maxbuffer"), "{large}");
+    let path = client.get_data("a").await.unwrap_err();
+    assert!(path.to_string().contains("slash"), "{path}");
+    let ttl = client.create("/a", b"", CreateMode::Ttl).await.unwrap_err();
+    assert!(ttl.to_string().contains("time to live"), "{ttl}");
+    assert_eq!(client.counters().requests, 0, "nothing was sent");
+}
+
+#[test]
+fn a_program_without_async_does_the_same() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let server = runtime.block_on(Server::start()).unwrap();
+    let client = gk_client::blocking::Client::connect(&server.connect_string()).unwrap();
+    client.create("/a", b"x", CreateMode::Persistent).unwrap();
+    let (_, _, watch) = client.get_data_and_watch("/a").unwrap();
+    let events = client.watch("/a", AddWatchMode::Persistent).unwrap();
+    client.set_data("/a", b"y", Version::Any).unwrap();
+    assert_eq!(watch.wait().unwrap().kind, EventType::NodeDataChanged, "watched");
+    let (_, _, mut quiet) = client.get_data_and_watch("/a").unwrap();
+    assert_eq!(quiet.wait_for(Duration::from_millis(20)).unwrap(), None, "nothing happens");
+    client.close().unwrap();
+    assert_eq!(events.count(), 1, "one event, then the end");
 }
