@@ -1,6 +1,5 @@
 //! Options of a client, and how one comes to be.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +22,7 @@ pub struct ClientBuilder {
     connect_timeout: Option<Duration>,
     read_only: bool,
     resume: Option<Identity>,
-    auths: Vec<(String, Secret)>,
+    auths: Vec<(String, Vec<u8>)>,
     limits: Limits,
     request_bytes_max: usize,
     watch_events_max: usize,
@@ -78,7 +77,7 @@ impl ClientBuilder {
 
     /// Authenticates before anything else, see [`Client::auth`]. May be called again for further identities.
     pub fn auth(mut self, scheme: &str, auth: impl AsRef<[u8]>) -> Self {
-        self.auths.push((scheme.to_owned(), Secret(auth.as_ref().to_vec())));
+        self.auths.push((scheme.to_owned(), auth.as_ref().to_vec()));
         self
     }
 
@@ -139,7 +138,7 @@ impl ClientBuilder {
         let states = client.states();
         for (scheme, auth) in &self.auths {
             // Its failure ends the session, which is what is waited for below.
-            drop(client.auth(scheme, &auth.0));
+            drop(client.auth(scheme, auth));
         }
         let span = tracing::info_span!("zookeeper", servers);
         runtime.spawn(Driver::new(shared.clone()).instrument(span));
@@ -149,16 +148,6 @@ impl ClientBuilder {
             Ok(ended) if ended.is_final() => Err(Error::of_state(ended)),
             Ok(_) | Err(_) => Err(not_connected(&shared, within)),
         }
-    }
-}
-
-/// Bytes that are not shown.
-#[derive(Clone)]
-struct Secret(Vec<u8>);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(secret)")
     }
 }
 

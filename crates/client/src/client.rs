@@ -43,8 +43,6 @@ use crate::watch::{OneshotWatch, WatchStream};
 /// **End.** When a server says that the session has expired, all that waits fails with [`Error::SessionExpired`]: a new
 /// client is needed, and what the old session held is gone. A session that might have expired unheard is
 /// [`SessionState::Lost`].
-///
-/// **Servers.** ZooKeeper 3.5 and later; operations that came later say so.
 #[derive(Clone, Debug)]
 pub struct Client {
     handle: Arc<Handle>,

@@ -25,10 +25,6 @@ const PIECES_A_TURN: usize = 16;
 /// How long a server has to answer `isro`.
 const PROBE_TIME: Millis = Millis(1_000);
 
-/// What it means when a server takes a connection and ends it in place of answering the handshake.
-const TURNED_AWAY: &str = "it ended the connection without an answer: it does not serve (no quorum, or read-only), has \
-                           not caught up with what this client has seen, or has too many connections";
-
 thread_local! {
     /// Shared by all sessions of a thread, so that an idle one holds no buffer.
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -110,11 +106,9 @@ impl Driver {
     }
 
     fn down(&mut self, now: Instant, conn: ConnId, error: &io::Error) {
-        let was_up = matches!(self.line, Line::Up { .. });
         self.line = Line::Down;
         self.shared.change(|state| {
-            let is_turned_away = was_up && !state.session().state().is_connected();
-            state.note_attempt(if is_turned_away { TURNED_AWAY.to_owned() } else { error.to_string() });
+            state.note_attempt(conn, error.to_string());
             state.input(now, Input::Disconnected(conn));
         });
     }
@@ -220,13 +214,6 @@ impl Driver {
 
     fn wants_to_send(&self) -> bool {
         matches!(self.line, Line::Up { .. }) && self.shared.change(|state| !state.session_mut().transmit().is_empty())
-    }
-}
-
-impl Drop for Driver {
-    /// The runtime ends before the session: nobody will answer what waits.
-    fn drop(&mut self) {
-        self.shared.tell(Input::Detach);
     }
 }
 

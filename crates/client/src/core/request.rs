@@ -1,6 +1,5 @@
 //! A request as the session keeps it: already encoded, but for its xid.
 
-use std::fmt;
 use std::sync::Arc;
 
 use gk_proto::jute::Write as _;
@@ -25,18 +24,12 @@ pub struct WatchIntent {
     pub path: Arc<str>,
 }
 
-/// One request, encoded. Shown without its data.
-#[derive(Clone)]
+/// One request, encoded.
+#[derive(Clone, Debug)]
 pub struct Request {
     op: OpCode,
     frame: Vec<u8>,
     watch: Option<WatchIntent>,
-}
-
-impl fmt::Debug for Request {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Request").field("op", &self.op).field("bytes", &self.frame.len()).finish_non_exhaustive()
-    }
 }
 
 /// Where the xid stands in a frame: behind the length.

@@ -12,7 +12,6 @@
 //! Sources: Java's `ClientCnxn`; protocol notes §3, §4, §11, §12, §16.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::sync::Arc;
 
 use gk_proto::answer::Answer;
@@ -108,17 +107,12 @@ struct Probing {
     wait: Millis,
 }
 
+#[derive(Debug)]
 struct Auth {
     scheme: String,
     auth: Vec<u8>,
     /// Who waits for the first acceptance.
     token: Option<Token>,
-}
-
-impl fmt::Debug for Auth {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Auth").field("scheme", &self.scheme).finish_non_exhaustive()
-    }
 }
 
 /// A request that is not on the wire.
