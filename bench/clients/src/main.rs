@@ -3,9 +3,10 @@
 //! Every subcommand prints one JSON object. CPU time, context switches and memory are those of this process, so of the
 //! library together with the harness around it; the harness is the same code for every library (`Library`).
 //!
-//! Reading order: `library` (what is asked of a library), `rival` (who answers), `load` (operations), `memory`
+//! Reading order: `library` (what is asked of a library), `ours` and `rival` (who answers), `load` (operations), `memory`
 //! (connections and watches), `process` (figures of this process).
 mod library;
+mod ours;
 mod rival;
 mod load;
 mod memory;
@@ -41,6 +42,8 @@ struct Args {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum LibraryName {
+    /// Our own, crates/client.
+    Gamekeeper,
     /// zookeeper-client 0.11 (kezhuw/zookeeper-client-rust).
     ZookeeperClient,
 }
@@ -77,6 +80,7 @@ enum Command {
 fn main() {
     let args = Args::parse();
     let figures = match args.library {
+        LibraryName::Gamekeeper => run::<gk_client::Client>(&args),
         LibraryName::ZookeeperClient => run::<zookeeper_client::Client>(&args),
     };
     println!("{figures}");
