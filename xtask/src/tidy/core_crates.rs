@@ -15,6 +15,13 @@ const CORE: &[(&str, &[&str])] = &[
     ("gk-node", &["base64", "bytes", "foldhash", "hashbrown", "hmac", "sha1", "sha2", "thiserror"]),
 ];
 
+/// Folders of other crates that are core all the same, with the file that declares them. What is at the edge of their
+/// crate must not reach into them.
+const CORE_FOLDERS: &[&str] = &["crates/client/src/core/", "crates/client/src/core.rs"];
+
+/// External crates that the edges of those crates use, and their cores do not.
+const EDGE_CRATES: &[&str] = &["futures_core::", "parking_lot::", "tokio::", "tracing::"];
+
 /// What their tests may use besides.
 const CORE_TESTS: &[&str] = &["proptest"];
 
@@ -47,6 +54,17 @@ pub(super) fn check(repository: &Repository) -> Vec<Violation> {
         let examples = format!("{inside}examples/");
         for file in files.filter(|file| !tests.contains(file.path.as_str()) && !file.path.starts_with(&examples)) {
             for (line, message) in forbidden_names(before_tests(&code_only(&file.text))) {
+                violations.push(Violation { path: file.path.clone(), line, message });
+            }
+        }
+    }
+    for file in repository.rust_files() {
+        if CORE_FOLDERS.iter().any(|folder| file.path.starts_with(folder)) {
+            let code = code_only(&file.text);
+            let code = before_tests(&code);
+            let edge = EDGE_CRATES.iter().flat_map(|name| words(code, name).into_iter().map(move |at| (at, name)));
+            let edge = edge.map(|(at, name)| (line_of(code, at), format!("{name} in a core folder (S3)")));
+            for (line, message) in forbidden_names(code).into_iter().chain(edge) {
                 violations.push(Violation { path: file.path.clone(), line, message });
             }
         }
@@ -168,6 +186,17 @@ mod tests {
     fn names_that_only_begin_alike_and_tests_are_accepted() {
         let source = "use std::sync::MutexLike;\n#[cfg(test)]\nmod tests {\n    use std::fs;\n}\n";
         assert_eq!(found(MANIFEST, source), [""; 0]);
+    }
+
+    #[test]
+    fn the_core_of_a_crate_with_an_edge_is_held_to_the_same_rules() {
+        let manifest = "[package]\nname = \"gk-client\"\n";
+        for source in ["use std::net::TcpStream;", "use tokio::net::TcpStream;", "fn f() { tracing::info!(\"x\"); }"] {
+            let files = [("crates/client/Cargo.toml", manifest), ("crates/client/src/core/wire.rs", source)];
+            assert_eq!(check(&sample(&files)).len(), 1, "{source}");
+            let files = [("crates/client/Cargo.toml", manifest), ("crates/client/src/driver.rs", source)];
+            assert_eq!(check(&sample(&files)), [], "{source}");
+        }
     }
 
     #[test]
