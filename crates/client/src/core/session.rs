@@ -341,7 +341,7 @@ impl Session {
     }
 
     fn ping_interval(&self) -> Millis {
-        Millis(self.timeout.0 / 3)
+        Millis(self.timeout.0 / 3).max(Millis(1))
     }
 
     fn read_patience(&self) -> Millis {
