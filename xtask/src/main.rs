@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use xtask::{ci, tidy};
+use xtask::{ci, network, tidy};
 
 const USAGE: &str = "\
 usage: cargo xtask <command>
@@ -11,6 +11,9 @@ usage: cargo xtask <command>
   ci --quick       format, tidy, clippy, unit tests; for the minutes between two edits
   tidy             the rules of style that a compiler does not check
   interop [SUITE]  stock clients and a real ZooKeeper against our server; one suite, or all of them
+  client-network [--seeds N | --seed S | --bugs]
+                   the client's session on a simulated network: many seeds, one of them with every step shown, or a
+                   hunt for planted bugs
 ";
 
 fn main() -> ExitCode {
@@ -23,14 +26,15 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(&root).map(|files| println!("tidy: {files} files, nothing to say")),
         ["interop"] => ci::interop(&root, None),
         ["interop", suite] => ci::interop(&root, Some(suite)),
+        ["client-network", runs @ ..] => match network::Runs::parse(runs) {
+            Some(runs) => network::run(&root, runs),
+            None => return usage(),
+        },
         [] | ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;
         }
-        _ => {
-            eprint!("{USAGE}");
-            return ExitCode::from(2);
-        }
+        _ => return usage(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -39,4 +43,9 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn usage() -> ExitCode {
+    eprint!("{USAGE}");
+    ExitCode::from(2)
 }

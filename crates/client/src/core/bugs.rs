@@ -24,7 +24,7 @@ pub enum Bug {
     WatchesAfterRequests,
     /// A refused session is tried again.
     ExpiryIgnored,
-    /// A watch is removed at the server although a read under way shares it.
+    /// A watch is removed at the server although others wait for it, or a read under way shares it.
     SharedWatchRemoved,
     /// Streams are not told that events may have been missed.
     MissedNotTold,

@@ -19,6 +19,7 @@ use gk_proto::connect::{ConnectRequest, ConnectResponse, PASSWORD_LEN};
 use gk_proto::op::OpCode;
 use gk_proto::request::{AuthPacket, Read};
 use gk_proto::rng::Rng;
+use gk_proto::watch::WatcherType;
 use gk_proto::{ConnId, DecodeError, Instant, Millis, SessionId, Xid, reply};
 
 use super::interface::{Backoff, Effect, End, Failure, Identity, Input, SessionOptions, SessionState, WatchItem};
@@ -113,6 +114,9 @@ struct Auth {
     auth: Vec<u8>,
     /// Who waits for the first acceptance.
     token: Option<Token>,
+    /// Whether the connection that there is has answered it: auths are answered in the order in which they were sent,
+    /// which is that of the list.
+    answered: bool,
 }
 
 /// A request that is not on the wire.
@@ -198,7 +202,8 @@ impl Session {
             Input::Authenticate { token, scheme, auth } => self.authenticate(token, scheme, auth),
             Input::Unwatch { path, watcher } => {
                 let removal = self.watches.end(path, watcher);
-                self.remove_watch(removal);
+                let last = planted!(self, SharedWatchRemoved).then(|| (path.into(), WatcherType::Data));
+                self.remove_watch(last.or(removal));
             }
             Input::Servers(servers) => self.change_servers(now, servers),
             Input::Probed { server, read_write } => self.probed(now, &server, read_write),
@@ -622,6 +627,7 @@ impl Session {
             Link::Waiting { .. } | Link::Connecting { .. } | Link::Greeting { .. } | Link::Over => return,
         };
         self.watches.connection_ended();
+        self.auths.iter_mut().for_each(|auth| auth.answered = false);
         if planted!(self, InFlightKept) {
             return;
         }

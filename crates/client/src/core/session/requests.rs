@@ -46,8 +46,11 @@ impl Session {
             self.effects.push_back(Effect::Answer { token, result: Err(failure) });
             return;
         }
-        self.auths.retain(|other| other.token.is_some() || other.scheme != scheme || other.auth != auth);
-        let auth = Auth { scheme, auth, token: Some(token) };
+        // The same once more takes the place of the first, unless that is still to be answered here.
+        let is_open = matches!(self.link, Link::Open(_));
+        let is_due = |other: &Auth| other.token.is_some() || (is_open && !other.answered);
+        self.auths.retain(|other| is_due(other) || other.scheme != scheme || other.auth != auth);
+        let auth = Auth { scheme, auth, token: Some(token), answered: false };
         // Ahead of requests that wait, which is where it will stand on every later connection.
         self.send(Xid::AUTH, auth.request());
         self.auths.push(auth);
@@ -122,7 +125,12 @@ impl Session {
         if header.err != 0 {
             return self.over(SessionState::AuthFailed, End::AuthFailed);
         }
-        if let Some(token) = self.auths.iter_mut().find_map(|auth| auth.token.take()) {
+        let due = self.auths.iter_mut().find(|auth| !auth.answered);
+        let token = due.and_then(|auth| {
+            auth.answered = true;
+            auth.token.take()
+        });
+        if let Some(token) = token {
             self.effects.push_back(Effect::Answer { token, result: Ok(Answer::None) });
         }
         self.leave_if_idle(now);
