@@ -62,7 +62,7 @@ pub(super) fn check(repository: &Repository) -> Vec<Violation> {
         if CORE_FOLDERS.iter().any(|folder| file.path.starts_with(folder)) {
             let code = code_only(&file.text);
             let code = before_tests(&code);
-            let edge = EDGE_CRATES.iter().flat_map(|name| words(code, name).into_iter().map(move |at| (at, name)));
+            let edge = EDGE_CRATES.iter().flat_map(|name| words(code, name).map(move |at| (at, name)));
             let edge = edge.map(|(at, name)| (line_of(code, at), format!("{name} in a core folder (S3)")));
             for (line, message) in forbidden_names(code).into_iter().chain(edge) {
                 violations.push(Violation { path: file.path.clone(), line, message });
