@@ -148,6 +148,9 @@ const IN_FLIGHT_MAX: usize = 1_000;
 const SENT_MAX: u8 = 6;
 /// At most so long before the first attempt after a cut, so that not all clients of a server come back at the same moment.
 const FIRST_DELAY_MAX: Millis = Millis(20);
+/// There is time for so many attempts in a session timeout, also where there are fewer servers: Apache's, while it starts,
+/// takes connections that it will never answer, and one of these must not cost the session.
+const ATTEMPTS_MIN: u64 = 3;
 /// An attempt has at least so long, however many servers share the session timeout.
 const ATTEMPT_MIN: Millis = Millis(250);
 const PROBE_WAIT_MIN: Millis = Millis(100);
@@ -355,7 +358,7 @@ impl Session {
 
     /// Asks for the next connection.
     fn attempt(&mut self, now: Instant) {
-        let share = Millis(self.timeout.0 / self.servers.len() as u64);
+        let share = Millis(self.timeout.0 / (self.servers.len() as u64).max(ATTEMPTS_MIN));
         let timeout = share.max(ATTEMPT_MIN);
         let server = self.servers.take();
         self.conn.0 += 1;
