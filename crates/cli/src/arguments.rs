@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::bench::arguments::{self, BenchArguments};
 use clap::{Args, Parser, Subcommand};
 use gk_proto::Millis;
 use gk_server::config::ListenAddress;
@@ -19,6 +20,9 @@ pub(crate) enum Command {
     /// Run a server
     #[command(long_about = SERVE, after_long_help = SERVE_EXAMPLES, override_usage = SERVE_USAGE)]
     Serve(ServeArguments),
+    /// Measure what servers can take
+    #[command(long_about = arguments::ABOUT, after_long_help = arguments::EXAMPLES)]
+    Bench(Box<BenchArguments>),
 }
 
 /// What a server is told.
@@ -133,9 +137,10 @@ mod tests {
     use clap::CommandFactory;
 
     fn serve(words: &[&str]) -> ServeArguments {
-        let Command::Serve(arguments) =
-            Arguments::try_parse_from(["gamekeeper", "serve"].iter().chain(words)).unwrap().command;
-        arguments
+        match Arguments::try_parse_from(["gamekeeper", "serve"].iter().chain(words)).unwrap().command {
+            Command::Serve(arguments) => arguments,
+            Command::Bench(_) => panic!("{words:?} are arguments of serve"),
+        }
     }
 
     #[test]
