@@ -9,13 +9,14 @@
 //!     cargo run -p gk-client --example barrier [SERVERS]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use gk_client::{Client, CreateMode, Error, ErrorCode, Version};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-const WORKERS: usize = 3;
+const WORKERS: u32 = 3;
 const PHASES: [&str; 2] = ["/map", "/reduce"];
 
 #[tokio::main]
@@ -29,10 +30,9 @@ async fn main() -> Result<(), Failure> {
         owner.make_path(&format!("{phase}/workers")).await?;
     }
 
-    let arrived = Arc::new(AtomicUsize::new(0));
-    let workers: Vec<_> = (0..WORKERS)
-        .map(|number| tokio::spawn(work(format!("{servers}{home}"), format!("worker-{number}"), arrived.clone())))
-        .collect();
+    let arrived = Arc::new(AtomicU32::new(0));
+    let workers: Vec<_> =
+        (0..WORKERS).map(|worker| tokio::spawn(work(format!("{servers}{home}"), worker, arrived.clone()))).collect();
     for worker in workers {
         worker.await??;
     }
@@ -48,13 +48,15 @@ async fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-async fn work(servers: String, name: String, arrived: Arc<AtomicUsize>) -> Result<(), Failure> {
+async fn work(servers: String, worker: u32, arrived: Arc<AtomicU32>) -> Result<(), Failure> {
     let client = Client::connect(&servers).await?;
-    for (number, phase) in PHASES.iter().enumerate() {
+    let name = format!("worker-{worker}");
+    for (done, phase) in (1..).zip(PHASES) {
+        // They come one after another.
+        tokio::time::sleep(Duration::from_millis(20) * worker).await;
         arrived.fetch_add(1, Ordering::SeqCst);
         enter(&client, phase, &name, WORKERS).await?;
-        let count = arrived.load(Ordering::SeqCst);
-        assert_eq!(count, WORKERS * (number + 1), "{name} began {phase} before all were there");
+        assert_eq!(arrived.load(Ordering::SeqCst), done * WORKERS, "{name} began {phase} before all were there");
         // Here the work is done.
         leave(&client, phase, &name).await?;
     }
@@ -63,7 +65,7 @@ async fn work(servers: String, name: String, arrived: Arc<AtomicUsize>) -> Resul
 }
 
 /// Returns once `count` workers have entered, and never waits once it was so.
-async fn enter(client: &Client, barrier: &str, name: &str, count: usize) -> Result<(), Error> {
+async fn enter(client: &Client, barrier: &str, name: &str, count: u32) -> Result<(), Error> {
     let (open, workers) = (format!("{barrier}/open"), format!("{barrier}/workers"));
     // The watch before the node: whoever counts it afterwards opens the barrier, and that is not missed.
     let (stat, opened) = client.exists_and_watch(&open).await?;
@@ -71,7 +73,7 @@ async fn enter(client: &Client, barrier: &str, name: &str, count: usize) -> Resu
     if stat.is_some() {
         return Ok(());
     }
-    if client.children(&workers).await?.len() >= count {
+    if client.exists(&workers).await?.is_some_and(|stat| stat.num_children.cast_unsigned() >= count) {
         return make(client, &open, CreateMode::Persistent).await;
     }
     opened.await?;
