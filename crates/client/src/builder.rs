@@ -1,17 +1,20 @@
 //! Options of a client, and how one comes to be.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gk_proto::Instant;
 use tracing::Instrument as _;
 
 use crate::client::Client;
-use crate::clock::millis;
+use crate::clock::{Clock, millis};
 use crate::core::{Backoff, Identity, Input, Limits, SessionOptions, SessionState};
 use crate::driver::Driver;
 use crate::error::Error;
-use crate::servers::ConnectString;
+use crate::servers::{ConnectString, ServerSource};
 use crate::shared::Shared;
+use crate::srv::SrvName;
 use crate::states::StateStream;
 
 /// Options of a client. Made by [`Client::builder`].
@@ -27,6 +30,7 @@ pub struct ClientBuilder {
     request_bytes_max: usize,
     watch_events_max: usize,
     backoff: Backoff,
+    dns_server: Option<SocketAddr>,
 }
 
 impl ClientBuilder {
@@ -45,6 +49,7 @@ impl ClientBuilder {
             request_bytes_max: 0xf_ffff,
             watch_events_max: 10_000,
             backoff: Backoff { first: millis(Duration::from_millis(50)), max: millis(Duration::from_secs(5)) },
+            dns_server: None,
         }
     }
 
@@ -55,7 +60,7 @@ impl ClientBuilder {
         self
     }
 
-    /// How long [`ClientBuilder::connect`] tries (the session timeout).
+    /// How long [`ClientBuilder::connect`] tries (the session timeout); the lookup of a DNS name is part of it.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = Some(timeout);
         self
@@ -115,17 +120,38 @@ impl ClientBuilder {
         self
     }
 
+    /// The name server that is asked for the SRV records of a `dns-srv://` connect string (those of the system). The
+    /// hosts in the records are resolved by the system all the same. Needs the cargo feature `srv`.
+    #[cfg(feature = "srv")]
+    pub fn dns_server(mut self, address: SocketAddr) -> Self {
+        self.dns_server = Some(address);
+        self
+    }
+
     /// Connects, and returns once a server has accepted the session. See [`Client::connect`].
     ///
     /// # Errors
-    /// [`Error::BadServers`]; [`Error::NotConnected`] with what each server said; [`Error::SessionExpired`] if the session
-    /// to resume is over; [`Error::AuthFailed`]; [`Error::BadArgument`] outside a tokio runtime.
+    /// [`Error::BadServers`]; [`Error::NotConnected`] with what each server said, or why a DNS name gave no servers;
+    /// [`Error::SessionExpired`] if the session to resume is over; [`Error::AuthFailed`]; [`Error::BadArgument`] outside
+    /// a tokio runtime.
     pub async fn connect(self, servers: &str) -> Result<Client, Error> {
         let parsed: ConnectString = servers.parse()?;
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| Error::BadArgument {
             what: "a client needs a tokio runtime: call connect within one, or use gk_client::blocking".to_owned(),
         })?;
-        let (list, chroot) = parsed.into_parts();
+        let within = self.connect_timeout.unwrap_or(self.session_timeout);
+        let deadline = Clock::start().runtime(Instant(0) + millis(within));
+        let span = tracing::info_span!("zookeeper", servers);
+        let (source, chroot) = parsed.into_parts();
+        let dns_name = source.dns_name().cloned();
+        let (list, followed) = match source {
+            ServerSource::Listed(list) => (list, None),
+            ServerSource::DnsName(name) => {
+                let name = SrvName::new(name, self.dns_server);
+                let found = name.first(within).instrument(span.clone()).await?;
+                (found.servers(), Some((name, found)))
+            }
+        };
         let options = SessionOptions {
             timeout: millis(self.session_timeout),
             read_only: self.read_only,
@@ -134,16 +160,17 @@ impl ClientBuilder {
             backoff: self.backoff,
         };
         let shared = Shared::new(options, list, self.watch_events_max);
-        let client = Client::new(shared.clone(), chroot, self.request_bytes_max);
+        let client = Client::new(shared.clone(), chroot, dns_name, self.request_bytes_max);
         let states = client.states();
         for (scheme, auth) in &self.auths {
             // Its failure ends the session, which is what is waited for below.
             drop(client.auth(scheme, auth));
         }
-        let span = tracing::info_span!("zookeeper", servers);
+        if let Some((name, found)) = followed {
+            runtime.spawn(name.follow(shared.clone(), client.states(), found).instrument(span.clone()));
+        }
         runtime.spawn(Driver::new(shared.clone()).instrument(span));
-        let within = self.connect_timeout.unwrap_or(self.session_timeout);
-        match tokio::time::timeout(within, first_connection(states)).await {
+        match tokio::time::timeout_at(deadline, first_connection(states)).await {
             Ok(SessionState::Connected | SessionState::ConnectedReadOnly) => Ok(client),
             Ok(ended) if ended.is_final() => Err(Error::of_state(ended)),
             Ok(_) | Err(_) => Err(not_connected(&shared, within)),

@@ -21,7 +21,7 @@ use crate::counters::Counters;
 use crate::error::Error;
 use crate::options::{CreateOptions, Created, Version};
 use crate::pending::{Asked, Pending, Reading, Watching};
-use crate::servers::ConnectString;
+use crate::servers::{ConnectString, ServerSource};
 use crate::shared::Shared;
 use crate::states::StateStream;
 use crate::watch::{OneshotWatch, WatchStream};
@@ -53,6 +53,8 @@ pub struct Client {
 #[derive(Debug)]
 struct Handle {
     shared: Arc<Shared>,
+    /// The name whose records are the servers, if they come from DNS.
+    dns_name: Option<Arc<str>>,
     request_bytes_max: usize,
 }
 
@@ -65,8 +67,8 @@ impl Drop for Handle {
 impl Client {
     /// Connects with default options: a session timeout of 30 seconds is asked for, read-only servers are passed over.
     ///
-    /// `servers` is `host:port,host:port/chroot`; see [`ConnectString`]. Needs a tokio runtime with time and IO enabled,
-    /// whose task serves the session from then on.
+    /// `servers` is `host:port,host:port/chroot`, or `dns-srv://name/chroot`; see [`ConnectString`]. Needs a tokio
+    /// runtime with time and IO enabled, whose task serves the session from then on.
     ///
     /// # Errors
     /// [`Error::BadServers`], or [`Error::NotConnected`] with what each server said.
@@ -79,8 +81,13 @@ impl Client {
         ClientBuilder::new()
     }
 
-    pub(crate) fn new(shared: Arc<Shared>, chroot: Arc<str>, request_bytes_max: usize) -> Self {
-        Self { handle: Arc::new(Handle { shared, request_bytes_max }), chroot: Chroot::new(chroot) }
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        chroot: Arc<str>,
+        dns_name: Option<Arc<str>>,
+        request_bytes_max: usize,
+    ) -> Self {
+        Self { handle: Arc::new(Handle { shared, dns_name, request_bytes_max }), chroot: Chroot::new(chroot) }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -152,15 +159,26 @@ impl Client {
     /// it, or enough new ones are, the session moves to another so that load stays even over all clients; requests under
     /// way are answered first.
     ///
+    /// Not for a client whose servers come from DNS: it has those that the records name, and a list given here would
+    /// hold until the next lookup only. Nor can a client that was given a list change over to DNS.
+    ///
     /// # Errors
-    /// [`Error::BadServers`].
+    /// [`Error::BadServers`]; [`Error::BadArgument`] if the servers come from DNS.
     pub fn update_servers(&self, servers: &str) -> Result<(), Error> {
-        let parsed: ConnectString = servers.parse()?;
-        let (list, chroot) = parsed.into_parts();
-        if !chroot.is_empty() {
-            let reason = "a client's chroot cannot change; leave it out".to_owned();
-            return Err(Error::BadServers { text: servers.to_owned(), reason });
+        if let Some(name) = &self.handle.dns_name {
+            let what =
+                format!("the servers come from DNS: change the SRV records of {name}, which this client follows");
+            return Err(Error::BadArgument { what });
         }
+        let bad = |reason: &str| Error::BadServers { text: servers.to_owned(), reason: reason.to_owned() };
+        let parsed: ConnectString = servers.parse()?;
+        let (source, chroot) = parsed.into_parts();
+        if !chroot.is_empty() {
+            return Err(bad("a client's chroot cannot change; leave it out"));
+        }
+        let ServerSource::Listed(list) = source else {
+            return Err(bad("a client that was given its servers does not change over to DNS; connect anew"));
+        };
         self.shared().tell(Input::Servers(list));
         Ok(())
     }

@@ -13,6 +13,7 @@
 //! - `servers`, `chroot`, `options`, `counters`: what programs say and are told
 //! - `clock`, `shared`, `dial`, `driver`: the machine among tasks and sockets
 //! - `pending`, `watch`, `states`: answers, watches and states as values
+//! - `srv`: lists of servers from DNS, with the feature of that name
 //! - `client`, `multi`, `builder`, `create`, `quota`, `retry`: what a program calls
 //! - [`blocking`]: the same without async
 //! - `testing`, behind the feature of that name: a server inside a program's own tests
@@ -30,6 +31,7 @@ mod driver;
 mod pending;
 mod watch;
 mod states;
+mod srv;
 mod client;
 mod multi;
 mod builder;
