@@ -3,8 +3,8 @@
 //! The leader is whoever made the one ephemeral node, and its data says who that is. The others watch it. All of them
 //! try when it goes, which is fine for a handful; a hundred candidates rather stand in line as in `lock_by_hand`.
 //!
-//! A leader that is cut off steps down when its client says that the session may be over, before the servers give the
-//! node to somebody else. What must never be done by two at once needs fencing as well, as in `lock_by_hand`.
+//! A leader that is cut off steps down when its client says that the session may be over, which is about when the servers
+//! give the node to somebody else. What must never be done by two at once needs fencing as well, as in `lock_by_hand`.
 //!
 //!     cargo run -p gk-client --example leader_election [SERVERS]
 
