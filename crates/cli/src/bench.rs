@@ -32,7 +32,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gk_client::{Client, Error};
+use gk_client::{Client, Error, ErrorCode};
 use gk_proto::rng::Rng;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -121,24 +121,25 @@ async fn bench(settings: Settings, arguments: &BenchArguments) -> Result<(), Sto
     let load = Arc::new(Load { settings, clock, workspace, seed, payload, window: Window::new() });
 
     progress.say("connecting");
-    let client = tokio::select! {
-        client = load.connect() => client?,
-        number = signals.next() => return Err(Stop::Signal(number)),
+    let connected = tokio::select! {
+        connected = load.connect() => connected.map_err(Stop::from),
+        number = signals.next() => Err(Stop::Signal(number)),
     };
+    progress.end();
+    let client = connected?;
     warn_of_leftovers(&client).await;
-    let root = &load.workspace.root;
-    load.workspace.claim(&client).await.map_err(|error| Stop::Failed(format!("cannot make {root}: {error}")))?;
+    load.workspace.claim(&client).await.map_err(|error| Stop::Failed(cannot_begin(&error)))?;
     let mut course = Course { load: load.clone(), progress, signals };
     let ended = course.run(&client, arguments.output).await;
     course.progress.end();
     let removed = course.remove(client).await;
-    // What went wrong first is what is told; that nodes are left is told in any case.
-    if let Err(why) = &removed {
-        complain(why);
-    }
     match (ended, removed) {
-        (Ok(()), Err(_)) => Err(Stop::Failed("the run itself is over".to_owned())),
-        (ended, _) => ended,
+        (ended, Ok(())) => ended,
+        (Ok(()), Err(why)) => Err(Stop::Failed(why)),
+        (Err(stop), Err(why)) => {
+            complain(&why);
+            Err(stop)
+        }
     }
 }
 
@@ -331,6 +332,14 @@ fn print(load: &Load, servers: &[Server], outcome: &Outcome, output: Output) {
     };
     // Nobody may be reading any more; nodes are removed even so.
     let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+fn cannot_begin(error: &Error) -> String {
+    let mut text = format!("cannot make the node of this run: {error}");
+    if error.code() == Some(ErrorCode::NoNode) {
+        text += "\nThe chroot of --servers and the parent of --root must be there already.";
+    }
+    text
 }
 
 fn cannot_connect(error: &Error) -> String {

@@ -245,12 +245,13 @@ fn a_root_that_exists_is_neither_used_nor_removed() {
     let nodes = server.nodes();
     let root = ["--root", "/zookeeper-like"];
     let inside = server.bench(&SHORT).args(["--root", "/zookeeper-like/below"]).output().unwrap();
-    assert_eq!(inside.status.code(), Some(1), "no parent: {}", stderr(&inside));
+    assert_eq!(inside.status.code(), Some(1), "{}", stderr(&inside));
+    assert!(stderr(&inside).contains("the parent of --root must be there already"), "{}", stderr(&inside));
     let mut first = server.bench(&["--duration", "1h"]).args(root).spawn().unwrap();
     wait_for("the first run has nodes", || server.nodes() > nodes);
     let second = server.bench(&SHORT).args(root).output().unwrap();
     assert_eq!(second.status.code(), Some(1), "{}", stderr(&second));
-    assert!(stderr(&second).contains("cannot make /zookeeper-like"), "{}", stderr(&second));
+    assert!(stderr(&second).contains("/zookeeper-like: the node exists already"), "{}", stderr(&second));
     signal(&first, Signal::INT);
     assert_eq!(first.wait().unwrap().code(), Some(130), "ended by Ctrl-C");
     assert_eq!(server.nodes(), nodes, "nodes are left behind");
@@ -274,7 +275,11 @@ fn nodes_of_others_stay_whatever_their_names_are() {
         assert_eq!(stderr(&output), "Nothing is left behind.\n", "{arguments:?}");
     }
     let output = server.bench(&SHORT).args(["--root", "/mine"]).output().unwrap();
-    assert!(stderr(&output).contains("cannot make /mine: /mine: the node exists already"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("cannot make the node of this run: /mine: the node exists already"),
+        "{}",
+        stderr(&output)
+    );
     assert_eq!(server.nodes(), nodes, "nothing was removed or made");
 }
 
