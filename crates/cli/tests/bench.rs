@@ -121,6 +121,15 @@ impl Progress {
         }
     }
 
+    /// Reads on until a line begins like this.
+    fn wait_for_line(&mut self, start: &str) {
+        let mut line = String::new();
+        while !line.starts_with(start) {
+            line.clear();
+            assert_ne!(self.0.read_line(&mut line).unwrap(), 0, "ended without a line that begins with {start:?}");
+        }
+    }
+
     /// All that is still said, until the end.
     fn rest(mut self) -> String {
         let mut rest = String::new();
@@ -188,6 +197,32 @@ fn a_rate_is_kept() {
     let (sent, never_sent) = (number(&report["total"]["sent"]), number(&report["never_sent"]));
     assert_eq!(sent + never_sent, 500, "each operation that was due is accounted for: {report:#}");
     assert!(sent > 250, "{report:#}");
+}
+
+/// Generators that wait for an answer before they send the next operation see one slow operation for each connection,
+/// and report servers that stall as fast ("coordinated omission").
+#[test]
+fn a_stall_counts_for_every_operation_that_it_delayed() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path(), 0);
+    let arguments = ["--rate", "1000", "--connections", "2", "--depth", "1", "--mix", "reads"];
+    let mut bench = server
+        .bench(&["--warm-up", "0s", "--duration", "1h", "--output", "json", "--progress", "always"])
+        .args(arguments)
+        .spawn()
+        .unwrap();
+    let mut progress = Progress::of(&mut bench);
+    progress.wait_for_load(1);
+    signal(&server.child, Signal::STOP);
+    progress.wait_for_line("0 ops/s");
+    signal(&server.child, Signal::CONT);
+    progress.wait_for_load(2);
+    signal(&bench, Signal::INT);
+    let rest = progress.rest();
+    let report = report(&bench.wait_with_output().unwrap());
+    // A second in which nothing was answered, of a few: far more than one operation in a hundred was half a second late.
+    assert!(number(&report["total"]["latency"]["p99_us"]) > 500_000, "{rest}{report:#}");
+    assert_eq!(report["total"]["errors"], 0, "{report:#}");
 }
 
 #[test]
