@@ -570,11 +570,18 @@ impl Session {
 
     fn change_servers(&mut self, now: Instant, servers: Vec<Arc<ServerAddress>>) {
         let current = match &self.link {
-            Link::Open(open) => Some(open.server.clone()),
-            Link::Waiting { .. } | Link::Connecting { .. } | Link::Greeting { .. } | Link::Over => None,
+            Link::Open(Open { server, .. }) | Link::Connecting { server, .. } | Link::Greeting { server, .. } => {
+                Some(server.clone())
+            }
+            Link::Waiting { .. } | Link::Over => None,
         };
-        if self.servers.update(servers, current.as_deref(), &mut self.rng) {
-            self.leave(now);
+        let leaves = self.servers.update(servers, current.as_deref(), &mut self.rng);
+        match &self.link {
+            Link::Open(_) if leaves => self.leave(now),
+            Link::Connecting { .. } | Link::Greeting { .. } if leaves => self.ended(now, End::Moved, true),
+            // The wait was for the servers of the old list.
+            Link::Waiting { .. } => self.attempt(now),
+            Link::Open(_) | Link::Connecting { .. } | Link::Greeting { .. } | Link::Over => {}
         }
     }
 
@@ -753,5 +760,65 @@ impl Pending {
 impl Auth {
     fn request(&self) -> Request {
         Request::auth(&AuthPacket { scheme: Some(self.scheme.as_str().into()), auth: &self.auth })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::{Backoff, Limits};
+
+    const LIMITS: Limits = Limits { requests_max: 10, request_bytes_max: 1_000, answer_bytes_max: 1_000 };
+
+    fn servers(port: u16) -> Vec<Arc<ServerAddress>> {
+        vec![Arc::new(ServerAddress { host: "h".into(), port })]
+    }
+
+    fn session() -> Session {
+        let options = SessionOptions {
+            timeout: Millis(10_000),
+            read_only: false,
+            resume: None,
+            limits: LIMITS,
+            backoff: Backoff { first: Millis(1_000), max: Millis(5_000) },
+        };
+        Session::new(options, servers(1), Rng::new(1), Instant(0))
+    }
+
+    /// The ports to which it wants to connect.
+    fn dialed(session: &mut Session) -> Vec<(ConnId, u16)> {
+        std::iter::from_fn(|| session.poll_effect())
+            .filter_map(|effect| match effect {
+                Effect::Connect { conn, server, .. } => Some((conn, server.port)),
+                Effect::Disconnect { .. }
+                | Effect::Probe { .. }
+                | Effect::Answer { .. }
+                | Effect::Watch { .. }
+                | Effect::State(_) => None,
+            })
+            .collect()
+    }
+
+    /// A client settled on the server that was being dialed, though it was not on the list any more.
+    #[test]
+    fn a_server_that_left_the_list_while_it_was_dialed_is_given_up() {
+        let mut session = session();
+        let [(old, 1)] = dialed(&mut session)[..] else { panic!("the first server") };
+        session.handle(Instant(0), Input::Servers(servers(2)));
+        let [(new, 2)] = dialed(&mut session)[..] else { panic!("the new server") };
+        session.handle(Instant(0), Input::Connected(old));
+        assert_eq!(session.transmit(), b"", "the old connection does not count");
+        session.handle(Instant(0), Input::Connected(new));
+        assert!(!session.transmit().is_empty(), "the new one does");
+    }
+
+    #[test]
+    fn a_new_list_does_not_wait_for_the_back_off_of_the_old_one() {
+        let mut session = session();
+        let [(conn, 1)] = dialed(&mut session)[..] else { panic!("the first server") };
+        session.handle(Instant(0), Input::Disconnected(conn));
+        assert_eq!(dialed(&mut session), [], "after a whole round in vain it waits");
+        session.handle(Instant(0), Input::Servers(servers(2)));
+        assert_eq!(dialed(&mut session).len(), 1, "and tries the new one at once");
     }
 }
