@@ -28,6 +28,7 @@ mod rewatch;
 mod servers;
 mod limits;
 mod read_only;
+mod blocking;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -57,6 +58,7 @@ const CASES: &[&[Case]] = &[
     operations::CASES,
     multi::CASES,
     watches::CASES,
+    blocking::CASES,
 ];
 
 fn main() -> ExitCode {

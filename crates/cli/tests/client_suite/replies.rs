@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gk_client::{Client, CreateMode, Error, Version};
+use gk_client::{Client, CreateMode, Error, Retry, Version};
 
 use crate::proxy::Proxy;
 use crate::suite::{Suite, cases};
@@ -15,6 +15,7 @@ cases! {
     Any a_write_that_no_server_got_has_an_unknown_outcome_as_well,
     Any a_protected_create_whose_reply_is_lost_finds_its_node,
     Any a_protected_create_that_no_server_got_is_made_once,
+    Any a_write_that_may_happen_twice_is_retried_if_the_program_says_so,
     Any answers_in_order_after_many_cuts,
 }
 
@@ -118,6 +119,23 @@ async fn a_protected_create_that_no_server_got_is_made_once(suite: &Suite) {
     let created = created.unwrap();
     let children = within("a read", client.children("/")).await.unwrap();
     assert_eq!(children, [created.path.trim_start_matches('/')], "one");
+}
+
+async fn a_write_that_may_happen_twice_is_retried_if_the_program_says_so(suite: &Suite) {
+    let (proxy, client, _witness) = behind_a_proxy(suite).await;
+    client.create("/a", b"", CreateMode::Persistent).await.unwrap();
+    for (retry, expected) in [(Retry::new(3), Err(Error::OutcomeUnknown)), (Retry::new(3).idempotent(), Ok(3))] {
+        within("connected", client.exists("/a")).await.unwrap();
+        proxy.hold_replies();
+        let lose_the_reply = async {
+            proxy.reply_held().await;
+            proxy.cut();
+            proxy.open();
+        };
+        let write = retry.run(|| client.set_data("/a", b"x", Version::Any));
+        let (stat, ()) = within("a write", async { tokio::join!(write, lose_the_reply) }).await;
+        assert_eq!(stat.map(|stat| stat.version), expected, "{retry:?}");
+    }
 }
 
 /// Reads and writes while the connection is cut again and again: each answer belongs to its request, a write that was

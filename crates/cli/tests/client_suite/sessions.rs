@@ -16,6 +16,7 @@ cases! {
     Any a_session_moves_to_another_address,
     Any a_session_survives_the_kill_of_its_server,
     Three a_session_survives_the_kill_of_the_leader,
+    Three a_session_survives_a_leader_that_stalls,
     Any a_session_leaves_a_server_that_is_silent,
     Any a_session_survives_an_outage_longer_than_its_timeout,
     Any no_session_of_many_is_lost_with_a_server,
@@ -25,6 +26,8 @@ cases! {
     Any a_session_that_expired_at_the_server_is_over,
     Any a_closed_session_is_over_at_once,
     Any the_last_client_that_is_dropped_closes_the_session,
+    Any a_session_is_resumed_by_another_client,
+    Any a_session_whose_password_is_wrong_is_not_resumed,
     Any a_session_that_no_server_can_end_is_closed_all_the_same,
     Any a_server_that_is_not_there_is_passed_over,
     Any a_server_that_does_not_answer_is_passed_over,
@@ -102,6 +105,25 @@ async fn a_session_survives_the_kill_of_the_leader(suite: &Suite) {
         assert_eq!(stat.map(|stat| stat.ephemeral_owner), Some(client.session_id().wire()), "turn {turn}");
         ensemble.restart(leader).await;
     }
+    client.close().await.unwrap();
+}
+
+/// The others elect another leader; the session moves with them, or stays where it is.
+async fn a_session_survives_a_leader_that_stalls(suite: &Suite) {
+    let mut ensemble = suite.taken().await;
+    let client = Client::builder().session_timeout(LONG).connect(&ensemble.connect_string()).await.unwrap();
+    let mine = format!("/mine-{}", client.session_id());
+    client.create(&mine, b"", CreateMode::Ephemeral).await.unwrap();
+    let stalled = ensemble.leader().await;
+    ensemble.pause(stalled).await;
+    let next = ensemble.leader().await;
+    assert_ne!(next, stalled, "another one leads");
+    until("written", async || client.set_data(&mine, b"x", Version::Any).await.is_ok()).await;
+    ensemble.resume(stalled);
+    until("the old leader follows", async || ensemble.mode(stalled).await.as_deref() == Some("follower")).await;
+    client.set_data(&mine, b"y", Version::Any).await.unwrap();
+    let stat = client.exists(&mine).await.unwrap();
+    assert_eq!(stat.map(|stat| stat.ephemeral_owner), Some(client.session_id().wire()), "the same session");
     client.close().await.unwrap();
 }
 
@@ -291,6 +313,33 @@ async fn the_last_client_that_is_dropped_closes_the_session(suite: &Suite) {
     drop(twin);
     let soon = tokio::time::timeout(LONG / 2, gone).await.expect("long before the session would expire");
     soon.unwrap();
+}
+
+async fn a_session_is_resumed_by_another_client(suite: &Suite) {
+    let space = suite.space().await;
+    let first = Client::builder().session_timeout(LONG).connect(&space).await.unwrap();
+    first.create("/mine", b"", CreateMode::Ephemeral).await.unwrap();
+    let identity = first.identity().unwrap();
+    first.detach();
+    assert_eq!(first.exists("/mine").await.unwrap_err(), Error::Closed, "the first client is done");
+    let second = Client::builder().session_timeout(LONG).resume(identity).connect(&space).await.unwrap();
+    assert_eq!(second.identity(), Some(identity), "the same session");
+    second.set_data("/mine", b"x", Version::Exactly(0)).await.unwrap();
+    second.close().await.unwrap();
+    let third = Client::builder().resume(identity).connect(&space).await;
+    assert_eq!(third.unwrap_err(), Error::SessionExpired, "a session that was closed");
+}
+
+async fn a_session_whose_password_is_wrong_is_not_resumed(suite: &Suite) {
+    let space = suite.space().await;
+    let owner = Client::builder().session_timeout(LONG).connect(&space).await.unwrap();
+    owner.create("/mine", b"", CreateMode::Ephemeral).await.unwrap();
+    let mut stolen = owner.identity().unwrap();
+    stolen.password[0] ^= 1;
+    let thief = Client::builder().resume(stolen).connect(&space).await;
+    assert_eq!(thief.unwrap_err(), Error::SessionExpired, "what servers say to a wrong password");
+    let stat = within("the owner's session", owner.exists("/mine")).await.unwrap();
+    assert_eq!(stat.map(|stat| stat.ephemeral_owner), Some(owner.session_id().wire()), "lives on");
 }
 
 async fn a_session_that_no_server_can_end_is_closed_all_the_same(suite: &Suite) {
