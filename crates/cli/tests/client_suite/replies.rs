@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use gk_client::{Client, CreateMode, Error, Retry, Version};
+use gk_client::{Client, CreateMode, Error, Retry, SessionState, Version};
 
 use crate::proxy::Proxy;
 use crate::suite::{Suite, cases};
-use crate::wait::within;
+use crate::wait::{until, within};
 
 cases! {
     Any a_write_whose_reply_is_lost_has_an_unknown_outcome_and_is_not_repeated,
     Any a_multi_whose_reply_is_lost_has_an_unknown_outcome,
     Any a_read_whose_reply_is_lost_is_sent_again,
+    Any a_read_that_is_sent_again_keeps_its_place_before_later_writes,
     Any a_write_that_no_server_got_has_an_unknown_outcome_as_well,
     Any a_protected_create_whose_reply_is_lost_finds_its_node,
     Any a_protected_create_that_no_server_got_is_made_once,
@@ -76,6 +77,20 @@ async fn a_read_whose_reply_is_lost_is_sent_again(suite: &Suite) {
     assert_eq!(&data[..], b"new", "read after a sync");
     witness.set_data("/a", b"newer", Version::Any).await.unwrap();
     within("the watch that was asked for twice", changed).await.unwrap();
+}
+
+async fn a_read_that_is_sent_again_keeps_its_place_before_later_writes(suite: &Suite) {
+    let (proxy, client, _witness) = behind_a_proxy(suite).await;
+    client.create("/a", b"", CreateMode::Persistent).await.unwrap();
+    proxy.hold_replies();
+    let read = client.get_data("/a");
+    proxy.reply_held().await;
+    proxy.refuse();
+    until("disconnected", async || client.state() == SessionState::Disconnected).await;
+    let write = client.set_data("/a", b"later", Version::Any);
+    proxy.open();
+    assert_eq!(within("the read", read).await.unwrap().1.version, 0, "read before the write");
+    assert_eq!(within("the write", write).await.unwrap().version, 1, "written after it");
 }
 
 async fn a_write_that_no_server_got_has_an_unknown_outcome_as_well(suite: &Suite) {
