@@ -239,8 +239,13 @@ impl Client {
         if let Err(error) = self.check_size(path, data.len()) {
             return self.refuse(path, error, stat);
         }
-        let data = Some(Bytes::copy_from_slice(data));
-        self.write_at(path, stat, |path| Write::SetData { path, data, version: version.wire() })
+        match self.chroot.absolute(path) {
+            Ok(absolute) => {
+                let request = Request::set_data(&absolute, data, version.wire());
+                self.submit(request, self.asked(path), stat)
+            }
+            Err(error) => self.refuse(path, error, stat),
+        }
     }
 
     /// The data and stat of a node. A node made without data, by another library, has none: empty here.

@@ -1,7 +1,8 @@
 //! The task of a session: it owns the socket and lets time pass. All else is the machine's ([`crate::core`]).
 //!
-//! Before it writes it steps aside once, to the end of the runtime's queue: tasks that were woken by the same batch of
-//! answers make their next requests meanwhile, and all of them leave with one system call.
+//! After a batch of answers it steps aside once, to the end of the runtime's queue: the tasks that they woke make their next
+//! requests meanwhile, and all of them leave with one system call. Where a single request is under way there is nobody to
+//! wait for, and on a runtime with several threads stepping aside would wake another one.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use gk_proto::{ConnId, Instant, Millis};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
@@ -40,6 +42,8 @@ pub(crate) struct Driver {
     /// When the timer goes off. It may be early: a deadline that moved on is looked at again then.
     timer_at: Instant,
     has_stepped_aside: bool,
+    /// Answers handed out by this turn.
+    answered: u64,
 }
 
 /// The connection.
@@ -54,7 +58,7 @@ impl Driver {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         let timer_at = shared.clock.now();
         let timer = Box::pin(tokio::time::sleep_until(shared.clock.runtime(timer_at)));
-        Self { shared, line: Line::Down, timer, timer_at, has_stepped_aside: false }
+        Self { shared, line: Line::Down, timer, timer_at, has_stepped_aside: false, answered: 0 }
     }
 
     /// Carries out what the machine said about connections.
@@ -116,32 +120,29 @@ impl Driver {
     /// Reads what is there. Ready when there may be more.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<()> {
         for _ in 0..PIECES_A_TURN {
-            let Line::Up { conn, stream } = &self.line else { return Poll::Pending };
-            let conn = *conn;
-            let shared = &self.shared;
+            let Line::Up { conn, stream } = &mut self.line else { return Poll::Pending };
+            let (conn, shared, answered) = (*conn, &self.shared, &mut self.answered);
             let piece = with_scratch(|scratch| {
-                loop {
-                    ready!(stream.poll_read_ready(context))?;
-                    match stream.try_read(scratch) {
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                        Ok(0) => return Poll::Ready(Err(io::Error::other("closed by the server"))),
-                        Ok(count) => {
-                            let bytes = scratch.get(..count).unwrap_or_default();
-                            let now = shared.clock.now();
-                            shared.change(|state| {
-                                state.counters_mut().bytes_received += count as u64;
-                                state.input(now, Input::Received(conn, bytes));
-                            });
-                            return Poll::Ready(Ok(count));
-                        }
-                        Err(error) => return Poll::Ready(Err(error)),
-                    }
+                // Unlike try_read this knows that a short read has emptied the socket, and saves the call that says so.
+                let mut buffer = ReadBuf::new(scratch);
+                ready!(Pin::new(stream).poll_read(context, &mut buffer))?;
+                let bytes = buffer.filled();
+                if bytes.is_empty() {
+                    return Poll::Ready(Err(io::Error::other("closed by the server")));
                 }
+                let now = shared.clock.now();
+                shared.change(|state| {
+                    state.counters_mut().bytes_received += bytes.len() as u64;
+                    let before = state.counters_mut().answers;
+                    state.input(now, Input::Received(conn, bytes));
+                    *answered += state.counters_mut().answers - before;
+                });
+                Poll::Ready(Ok(()))
             });
             match ready!(piece) {
                 // The machine may have had enough of this connection.
-                Ok(_) if self.shared.look(|state| state.has_commands()) => return Poll::Ready(()),
-                Ok(_) => {}
+                Ok(()) if self.shared.look(|state| state.has_commands()) => return Poll::Ready(()),
+                Ok(()) => {}
                 Err(error) => {
                     let now = self.shared.clock.now();
                     self.down(now, conn, &error);
@@ -212,8 +213,10 @@ impl Driver {
         }
     }
 
-    fn wants_to_send(&self) -> bool {
-        matches!(self.line, Line::Up { .. }) && self.shared.change(|state| !state.session_mut().transmit().is_empty())
+    /// Whether tasks that are about to run have requests to make: those whose answers came just now. One alone, with nothing
+    /// else under way, is not worth waiting for.
+    fn expects_requests(&self) -> bool {
+        self.answered > 1 || self.answered == 1 && self.shared.look(|state| state.session().waiting() != (0, 0))
     }
 }
 
@@ -236,12 +239,13 @@ impl Future for Driver {
             this.poll_dial(context);
             let has_more = this.poll_read(context).is_ready() && matches!(this.line, Line::Up { .. });
             this.poll_time(context);
-            if !this.has_stepped_aside && this.wants_to_send() {
-                this.has_stepped_aside = true;
+            let steps_aside = !this.has_stepped_aside && this.expects_requests();
+            this.answered = 0;
+            this.has_stepped_aside = steps_aside;
+            if steps_aside {
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            this.has_stepped_aside = false;
             let is_blocked = this.poll_write(context).is_pending();
             let is_up = matches!(this.line, Line::Up { .. });
             let (has_work, is_over) = this.shared.change(|state| {

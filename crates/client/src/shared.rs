@@ -288,14 +288,16 @@ impl Shared {
 
 /// Lets go of the lock, then wakes whom the change concerned.
 fn wake(mut state: MutexGuard<'_, State>) {
-    if state.wakers.is_empty() {
+    if state.wakers.len() <= 1 {
+        // The common case keeps the list's memory.
+        let waker = state.wakers.pop();
+        drop(state);
+        waker.into_iter().for_each(Waker::wake);
         return;
     }
-    let mut wakers = std::mem::take(&mut state.wakers);
+    let wakers = std::mem::take(&mut state.wakers);
     drop(state);
-    for waker in wakers.drain(..) {
-        waker.wake();
-    }
+    wakers.into_iter().for_each(Waker::wake);
 }
 
 /// Slabs of requests and watches are far below 4 billion entries: their bounds see to that.

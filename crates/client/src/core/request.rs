@@ -35,6 +35,11 @@ pub struct Request {
 /// Where the xid stands in a frame: behind the length.
 const XID_AT: std::ops::Range<usize> = 4..8;
 
+/// Length of most frames: a path and a few integers.
+const FRAME_USUAL: usize = 64;
+/// Length of a frame with two empty strings and three integers.
+const FRAME_MIN: usize = 24;
+
 impl Request {
     /// An operation that reads.
     pub fn read(read: &Read<'_>) -> Self {
@@ -51,6 +56,12 @@ impl Request {
         Self::new(write.op(), |out| write.encode(out))
     }
 
+    /// setData, which need not own its data for that.
+    pub fn set_data(path: &str, data: &[u8], version: i32) -> Self {
+        let length = FRAME_MIN + path.len() + data.len();
+        Self::sized(OpCode::SetData, length, |out| Write::encode_set_data(path, Some(data), version, out))
+    }
+
     /// An auth packet.
     pub(super) fn auth(packet: &AuthPacket<'_>) -> Self {
         Self::new(OpCode::Auth, |out| packet.encode(out))
@@ -62,7 +73,11 @@ impl Request {
     }
 
     fn new(op: OpCode, body: impl FnOnce(&mut Vec<u8>)) -> Self {
-        let mut frame = Vec::with_capacity(64);
+        Self::sized(op, FRAME_USUAL, body)
+    }
+
+    fn sized(op: OpCode, length: usize, body: impl FnOnce(&mut Vec<u8>)) -> Self {
+        let mut frame = Vec::with_capacity(length);
         reply::frame(&mut frame, |out| {
             out.put_int(0);
             out.put_int(op.code());

@@ -203,6 +203,13 @@ impl Write {
         }
     }
 
+    /// Appends the body of a [`Self::SetData`] whose parts are borrowed.
+    pub fn encode_set_data(path: &str, data: Option<&[u8]>, version: i32, out: &mut Vec<u8>) {
+        out.put_text(path);
+        out.put_buffer(data);
+        out.put_int(version);
+    }
+
     /// Appends the body that [`Self::op`] has.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
@@ -211,11 +218,7 @@ impl Write {
                 out.put_text(path);
                 out.put_int(*version);
             }
-            Self::SetData { path, data, version } => {
-                out.put_text(path);
-                out.put_buffer(data.as_deref());
-                out.put_int(*version);
-            }
+            Self::SetData { path, data, version } => Self::encode_set_data(path, data.as_deref(), *version, out),
             Self::SetAcl { path, acl, version } => {
                 out.put_text(path);
                 acl.encode(out);
