@@ -53,8 +53,8 @@ impl Client {
     /// are: they are refused.
     ///
     /// # Errors
-    /// Those of [`Client::create`] but [`Error::OutcomeUnknown`]; [`Error::BadArgument`] for a persistent mode without
-    /// sequence.
+    /// Those of [`Client::create`]; [`Error::OutcomeUnknown`] only if the outcome could not be looked up either, because no
+    /// server was reached for a session timeout; [`Error::BadArgument`] for a persistent mode without sequence.
     pub async fn create_protected(
         &self,
         path: &str,
@@ -75,8 +75,9 @@ impl Client {
                 Err(Error::OutcomeUnknown) => {}
                 other => return other,
             }
-            self.sync(path).await?;
-            if let Some(stat) = self.exists(path).await? {
+            // Not knowing whether it is there is not knowing the outcome, whatever the look-up failed of.
+            self.sync(path).await.map_err(unknown)?;
+            if let Some(stat) = self.exists(path).await.map_err(unknown)? {
                 return if stat.ephemeral_owner == self.session_id().wire() {
                     Ok(Created { path: path.to_owned(), stat })
                 } else {
@@ -104,11 +105,11 @@ impl Client {
             }
             // The first create has either been ordered before this or never will be: the session is on another
             // connection now, and servers refuse what comes late on the old one.
-            self.sync(parent).await?;
-            let names = self.children(parent).await?;
+            self.sync(parent).await.map_err(unknown)?;
+            let names = self.children(parent).await.map_err(unknown)?;
             if let Some(name) = names.iter().find(|name| name.starts_with(&tag)) {
                 let path = path::join(parent, name);
-                if let Some(stat) = self.exists(&path).await? {
+                if let Some(stat) = self.exists(&path).await.map_err(unknown)? {
                     return Ok(Created { path, stat });
                 }
             }
@@ -130,4 +131,10 @@ impl Client {
         tag.push('-');
         tag
     }
+}
+
+/// The error of a look-up whose question was what became of a create: the answer is still not known, and the create must
+/// not be repeated as if it had had no effect. That the session is over settles it for ephemeral nodes, and is told.
+fn unknown(error: Error) -> Error {
+    if error.ends_session() { error } else { Error::OutcomeUnknown }
 }

@@ -192,8 +192,9 @@ pub enum SessionState {
     ConnectedReadOnly,
     /// Not connected, and not for long: the session lives, its ephemeral nodes too.
     Disconnected,
-    /// Not connected for the length of the session timeout: the session may be over, and somebody else may hold what it
-    /// held. Attempts to connect go on; requests fail at once.
+    /// Not connected, and the session timeout has passed since the last request was sent that a server answered: the
+    /// session may be over, and somebody else may hold what it held. No server ends it earlier, unless its clock runs
+    /// faster than ours. Attempts to connect go on; requests fail at once.
     Lost,
     /// Over: a server said so.
     Expired,

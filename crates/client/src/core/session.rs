@@ -63,6 +63,9 @@ pub struct Session {
     timeout: Millis,
     last_zxid_seen: i64,
     last_heard: Instant,
+    /// The latest time of which it is known that the server heard from us after it: when the last answered request was
+    /// sent. The session lives for its timeout from then on, whatever has been heard since.
+    confirmed: Instant,
     auths: Vec<Auth>,
     watches: Watches,
     queue: VecDeque<Pending>,
@@ -84,7 +87,7 @@ enum Link {
     /// The driver connects.
     Connecting { server: Arc<ServerAddress>, deadline: Instant },
     /// The handshake is sent and not answered.
-    Greeting { server: Arc<ServerAddress>, deadline: Instant, wire: Wire },
+    Greeting { server: Arc<ServerAddress>, deadline: Instant, since: Instant, wire: Wire },
     /// The session is served.
     Open(Open),
     /// The session is over.
@@ -96,6 +99,8 @@ struct Open {
     server: Arc<ServerAddress>,
     wire: Wire,
     last_sent: Instant,
+    /// When the oldest ping without an answer was sent.
+    ping_sent: Option<Instant>,
     /// No further request is sent: the connection is left once all that are in flight are answered.
     leaving: bool,
     read_only: Option<Probing>,
@@ -133,6 +138,8 @@ struct InFlight {
     xid: Xid,
     /// Place in the stream of bytes at which it ends.
     end: u64,
+    /// When the transport took the last of it.
+    sent: Option<Instant>,
     pending: Pending,
 }
 
@@ -171,6 +178,7 @@ impl Session {
             link: Link::Waiting { until: now },
             last_zxid_seen: 0,
             last_heard: now,
+            confirmed: now,
             auths: Vec::new(),
             watches: Watches::default(),
             queue: VecDeque::new(),
@@ -231,7 +239,7 @@ impl Session {
             Link::Waiting { .. } | Link::Connecting { .. } | Link::Greeting { .. } | Link::Over => {}
         }
         if matches!(self.state, SessionState::Connecting | SessionState::Disconnected)
-            && now >= self.last_heard + self.timeout
+            && now >= self.confirmed + self.timeout
         {
             self.lost();
         }
@@ -250,7 +258,7 @@ impl Session {
             Link::Over => return None,
         };
         let lost = match self.state {
-            SessionState::Connecting | SessionState::Disconnected => Some(self.last_heard + self.timeout),
+            SessionState::Connecting | SessionState::Disconnected => Some(self.confirmed + self.timeout),
             SessionState::Connected
             | SessionState::ConnectedReadOnly
             | SessionState::Lost
@@ -283,6 +291,11 @@ impl Session {
             Link::Open(open) => {
                 open.wire.take(bytes);
                 open.last_sent = now;
+                for request in self.in_flight.iter_mut().rev().take_while(|request| request.sent.is_none()) {
+                    if open.wire.has_left(request.end) {
+                        request.sent = Some(now);
+                    }
+                }
             }
             Link::Waiting { .. } | Link::Connecting { .. } | Link::Over => {
                 panic!("{bytes} bytes were sent without a connection")
@@ -367,7 +380,7 @@ impl Session {
     }
 
     /// The transport is there: the handshake goes out.
-    fn greet(&mut self, _now: Instant) {
+    fn greet(&mut self, now: Instant) {
         let Link::Connecting { server, deadline } = &self.link else { return };
         let mut wire = Wire::new(self.options.limits.answer_bytes_max);
         // A session of a read-only server is unknown to all others: they are asked for a new one.
@@ -381,7 +394,7 @@ impl Session {
             read_only: Some(self.options.read_only),
         };
         wire.queue(|out| reply::frame(out, |out| request.encode(out)));
-        self.link = Link::Greeting { server: server.clone(), deadline: *deadline, wire };
+        self.link = Link::Greeting { server: server.clone(), deadline: *deadline, since: now, wire };
     }
 
     fn receive(&mut self, now: Instant, bytes: &[u8]) {
@@ -470,7 +483,8 @@ impl Session {
             None if is_refusal => return self.ended(now, End::BadHandshake, true),
             Some(_) | None => {}
         }
-        let Link::Greeting { server, wire, .. } = std::mem::replace(&mut self.link, Link::Over) else { return };
+        let Link::Greeting { server, since, wire, .. } = std::mem::replace(&mut self.link, Link::Over) else { return };
+        self.confirmed = since;
         self.identity = Some(Identity { session: response.session, password: response.password });
         self.timeout = Millis(u64::try_from(response.timeout_ms).unwrap_or_default());
         let is_read_only = response.read_only == Some(true);
@@ -479,7 +493,7 @@ impl Session {
         self.servers.succeeded();
         let probing = Probing { next: now + PROBE_WAIT_MIN, wait: PROBE_WAIT_MIN };
         let read_only = is_read_only.then_some(probing);
-        self.link = Link::Open(Open { server, wire, last_sent: now, leaving: false, read_only });
+        self.link = Link::Open(Open { server, wire, last_sent: now, ping_sent: None, leaving: false, read_only });
         self.enter(if is_read_only { SessionState::ConnectedReadOnly } else { SessionState::Connected });
         if planted!(self, WatchesAfterRequests) {
             self.fill();
@@ -522,7 +536,7 @@ impl Session {
         let Link::Open(open) = &mut self.link else { return };
         let end = open.wire.queue(|out| request.encode(xid, out));
         self.waiting_bytes += request.len();
-        self.in_flight.push_back(InFlight { xid, end, pending: Pending::own(request) });
+        self.in_flight.push_back(InFlight { xid, end, sent: None, pending: Pending::own(request) });
     }
 
     /// Moves requests that wait onto the wire, as far as it has room.
@@ -534,7 +548,7 @@ impl Session {
             let xid = Xid(self.xid);
             let end = open.wire.queue(|out| pending.request.encode(xid, out));
             pending.sent_count = pending.sent_count.saturating_add(1);
-            self.in_flight.push_back(InFlight { xid, end, pending });
+            self.in_flight.push_back(InFlight { xid, end, sent: None, pending });
         }
     }
 
@@ -546,6 +560,7 @@ impl Session {
             open.wire.shrink();
             open.wire.queue(|out| Request::bare(OpCode::Ping).encode(Xid::PING, out));
             open.last_sent = now;
+            open.ping_sent.get_or_insert(now);
         } else if now >= open.last_sent + ping_interval {
             // The transport takes nothing: the read deadline decides.
             open.last_sent = now;

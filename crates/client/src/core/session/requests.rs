@@ -94,7 +94,7 @@ impl Session {
         };
         match header.xid {
             Xid::NOTIFICATION => self.notified(&header, reader.rest()),
-            Xid::PING => {}
+            Xid::PING => self.ping_answered(),
             Xid::AUTH => self.authenticated(now, &header),
             _ => self.answered(now, &header, reader.rest()),
         }
@@ -136,6 +136,14 @@ impl Session {
         self.leave_if_idle(now);
     }
 
+    fn ping_answered(&mut self) {
+        if let Link::Open(open) = &mut self.link
+            && let Some(sent) = open.ping_sent.take()
+        {
+            self.confirmed = self.confirmed.max(sent);
+        }
+    }
+
     fn out_of_order(&mut self, now: Instant, got: Xid) {
         let expected = self.in_flight.front().map(|sent| sent.xid);
         self.ended(now, End::OutOfOrder { expected, got: got.0 }, true);
@@ -148,7 +156,8 @@ impl Session {
         if !self.in_flight.get(at).is_some_and(is_due) {
             return self.out_of_order(now, header.xid);
         }
-        let Some(InFlight { xid, pending, .. }) = self.in_flight.remove(at) else { return };
+        let Some(InFlight { xid, sent, pending, .. }) = self.in_flight.remove(at) else { return };
+        self.confirmed = sent.map_or(self.confirmed, |sent| self.confirmed.max(sent));
         let is_own_request = xid != Xid::SET_WATCHES || planted!(self, ZxidSeenBySetWatches);
         if is_own_request && header.zxid > self.last_zxid_seen {
             self.last_zxid_seen = header.zxid;
