@@ -152,6 +152,16 @@ impl Checker {
         Some((**tag, watcher.path.clone()))
     }
 
+    /// How a request ended, if it has.
+    pub(crate) fn outcome(&self, tag: u32) -> Option<Result<(), Failure>> {
+        self.tickets[&tag].answered
+    }
+
+    /// Whether this watch is set and was not told anything that ends it.
+    pub(crate) fn waits(&self, tag: u32) -> bool {
+        self.watchers[&tag].state == Waits::Set
+    }
+
     /// Watches that are set and were not told anything that ends them.
     pub(crate) fn waiting_watches(&self) -> usize {
         self.watchers.values().filter(|watcher| watcher.state == Waits::Set).count()

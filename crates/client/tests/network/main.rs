@@ -6,7 +6,7 @@
 //!
 //! Read in this order: `history` and `ensemble` (the model of the servers), `operations` (what it does with a request),
 //! `network` (bytes on their way), `program` (what is asked), `checker` (what must hold), `options` and `world` (all of it
-//! together), `run` (one seed), `cuts` (one script, cut at every byte).
+//! together), `run` (one seed), `situations` (the notable ones, by name), `cuts` (one script, cut at every byte).
 
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test may fail by panicking")]
 
@@ -19,6 +19,7 @@ mod checker;
 mod options;
 mod world;
 mod run;
+mod situations;
 mod cuts;
 #[cfg(gk_planted_bugs)]
 mod bugs;

@@ -51,12 +51,12 @@ impl Options {
             torn: one_of(&[0, 20, 60]),
             partial: one_of(&[0, 10, 50]),
             refused: one_of(&[0, 10, 40]),
-            never: one_of(&[0, 5, 20]),
+            never: one_of(&[0, 5, 15]),
             late: one_of(&[0, 50, 100]),
         };
         Self {
             servers: usize::try_from(1 + one_of(&[0, 1, 2, 2, 4])).unwrap(),
-            timeout_ms: one_of(&[300, 800, 1_500, 3_000]),
+            timeout_ms: one_of(&[600, 1_500, 3_000, 6_000]),
             read_only: one_of(&[0, 1]) == 1,
             limits: Limits {
                 requests_max: usize::try_from(requests_max).unwrap(),
@@ -71,10 +71,10 @@ impl Options {
             burst_max: one_of(&[1, 5, 20]),
             op_every_ms: one_of(&[5, 20, 60]),
             others_every_ms: one_of(&[5, 30, 100]),
-            fault_every_ms: one_of(&[30, 100, 300, 1_000]),
+            fault_every_ms: one_of(&[50, 150, 400, 1_000]),
             early_cuts: one_of(&[0, 10, 30]),
-            bad_auths: one_of(&[0, 0, 0, 20]),
-            closes: one_of(&[0, 0, 0, 10]),
+            bad_auths: one_of(&[0, 0, 0, 0, 0, 0, 0, 20]),
+            closes: one_of(&[0, 0, 0, 0, 0, 0, 0, 10]),
             #[cfg(gk_planted_bugs)]
             bug: None,
         }
@@ -100,7 +100,15 @@ impl Options {
             bad_auths: 0,
             closes: 0,
             #[cfg(gk_planted_bugs)]
-            bug: None,
+            bug: named_bug(),
         }
     }
+}
+
+/// The bug that `GK_BUG` names, to see which scripts notice it.
+#[cfg(gk_planted_bugs)]
+pub(crate) fn named_bug() -> Option<gk_client::core::Bug> {
+    let name = std::env::var("GK_BUG").ok()?;
+    let bug = gk_client::core::Bug::ALL.into_iter().find(|bug| format!("{bug:?}") == name);
+    Some(bug.expect("GK_BUG names a bug"))
 }

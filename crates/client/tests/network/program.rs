@@ -167,18 +167,18 @@ impl Paths {
     pub(crate) fn op(&self, rng: &mut Rng) -> Op {
         let path = if rng.below(40) == 0 { DENIED.to_owned() } else { self.draw(rng) };
         match rng.below(100) {
-            0..18 => Op::Get { path, watch: rng.below(100) < 60 },
-            18..34 => Op::Exists { path, watch: rng.below(100) < 70 },
-            34..46 => Op::Children { path, watch: rng.below(100) < 60, stat: rng.below(2) == 0 },
-            46..49 => Op::MultiRead((0..=rng.below(3)).map(|_| self.draw(rng)).collect()),
-            49..51 => Op::Sync,
-            51..56 => {
+            0..20 => Op::Get { path, watch: rng.below(100) < 70 },
+            20..38 => Op::Exists { path, watch: rng.below(100) < 80 },
+            38..52 => Op::Children { path, watch: rng.below(100) < 70, stat: rng.below(2) == 0 },
+            52..55 => Op::MultiRead((0..=rng.below(3)).map(|_| self.draw(rng)).collect()),
+            55..57 => Op::Sync,
+            57..62 => {
                 let path = if rng.below(10) == 0 { "/".to_owned() } else { path };
                 Op::AddWatch { path, recursive: rng.below(2) == 0 }
             }
-            56..72 | 96..100 => self.write(rng),
-            72..78 => Op::Multi((0..=rng.below(3)).map(|_| self.write(rng)).collect()),
-            78..79 => Op::Auth { is_known: true },
+            62..80 => self.write(rng),
+            80..88 => Op::Multi((0..=rng.below(3)).map(|_| self.write(rng)).collect()),
+            88..90 => Op::Auth { is_known: true },
             _ => Op::Unwatch(rng.next_u64()),
         }
     }

@@ -80,14 +80,15 @@ impl World {
         let server = below(&mut self.rng, self.options.servers);
         let timeout = self.options.timeout_ms;
         match self.rng.below(100) {
-            0..30 => self.schedule(0, Event::Cut(self.current)),
+            0..20 => self.schedule(0, Event::Cut(self.current)),
+            20..30 => self.cut_amid_events(),
             30..36 => self.network.swallow(self.current),
             36..48 => {
-                let while_ms = self.rng.below(timeout);
+                let while_ms = self.rng.below(timeout / 2);
                 self.mode(server, Mode::Down, while_ms);
             }
             48..52 if self.options.read_only => {
-                let while_ms = self.rng.below(2 * timeout);
+                let while_ms = self.rng.below(timeout);
                 (0..self.options.servers).for_each(|server| self.mode(server, Mode::ReadOnly, while_ms));
             }
             48..64 => {
@@ -96,11 +97,11 @@ impl World {
                 self.ensemble.restore(server, applied - back);
             }
             64..74 => {
-                let while_ms = self.rng.below(timeout);
+                let while_ms = self.rng.below(timeout / 2);
                 self.lags_until[server] = self.now + Millis(while_ms);
             }
             74..82 => {
-                let while_ms = self.rng.below(timeout * 3 / 2);
+                let while_ms = self.rng.below(timeout * 3 / 2) / (1 + self.rng.below(6));
                 self.paused_until = self.now + Millis(while_ms);
             }
             82..90 => {
@@ -123,6 +124,20 @@ impl World {
                 session.into_iter().for_each(|session| self.ensemble.expire_session(session));
             }
         }
+    }
+
+    /// Others change several nodes at once, and the connection is cut while it brings the events of that.
+    fn cut_amid_events(&mut self) {
+        let changes = self.paths.by_others(&mut self.rng, &self.ensemble.history);
+        self.ensemble.history.append(changes);
+        let server = self.ensemble.conns.get(&self.current).map(|conn| conn.server);
+        if let Some(server) = server.filter(|server| self.lags_until[*server] <= self.now) {
+            while self.ensemble.is_behind(server) {
+                self.ensemble.apply(server);
+            }
+        }
+        self.flush();
+        self.cut(self.current);
     }
 
     fn mode(&mut self, server: usize, mode: Mode, while_ms: u64) {

@@ -57,6 +57,8 @@ pub(crate) struct World {
     is_asked: bool,
     /// Whether the transport takes nothing for now.
     is_blocked: bool,
+    /// Bytes that the transport takes at a time, if a script says so.
+    pub(crate) takes: Option<usize>,
     /// Until when a server applies nothing.
     pub(crate) lags_until: Vec<Instant>,
     applies: Vec<bool>,
@@ -98,6 +100,7 @@ impl World {
             wire: None,
             is_asked: false,
             is_blocked: false,
+            takes: None,
             lags_until: vec![Instant(0); options.servers],
             applies: vec![false; options.servers],
             paused_until: Instant(0),
@@ -253,6 +256,8 @@ impl World {
         self.fold(&bytes);
         self.ensemble.receive(now, conn, &bytes);
         if is_cut {
+            // What these bytes caused is on its way back before the cut is noticed.
+            self.flush();
             self.broken(conn);
         } else if is_over {
             self.ensemble.hang_up(conn);
@@ -290,19 +295,23 @@ impl World {
         }
     }
 
-    /// A stream has come to its cut: the rest of the other is lost too, and both sides learn of it, or not.
+    /// A stream has come to its cut: what the other has under way is lost too, or arrives, and both sides learn of it, or
+    /// do not.
     fn broken(&mut self, conn: ConnId) {
-        self.network.cut(&mut self.rng, conn);
+        if self.chance(50) {
+            self.network.cut(&mut self.rng, conn);
+        }
         let (server_end, client_end) = (self.rng.below(300), self.rng.below(100));
         if self.is_healed || !self.chance(10) {
             self.schedule(server_end, Event::ServerEnd(conn));
         }
         if self.is_healed || !self.chance(10) {
-            self.schedule(client_end, Event::ClientEnd(conn));
+            let last = self.network.pipes[&conn].to_client.last().max(self.now);
+            self.schedule_at(last + Millis(client_end), Event::ClientEnd(conn));
         }
     }
 
-    fn cut(&mut self, conn: ConnId) {
+    pub(crate) fn cut(&mut self, conn: ConnId) {
         self.network.cut(&mut self.rng, conn);
         self.schedule(0, Event::ToServer(conn));
         self.schedule(0, Event::ToClient(conn));
@@ -338,7 +347,7 @@ impl World {
     }
 
     /// What the model has to say goes on its way.
-    fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         for server in 0..self.ensemble.servers.len() {
             if self.ensemble.is_behind(server) && !self.applies[server] {
                 self.applies[server] = true;
@@ -462,7 +471,8 @@ impl World {
                 return;
             }
             let is_partial = self.chance(self.options.weather.partial);
-            let taken = if is_partial { below(&mut self.rng, bytes.len() + 1) } else { bytes.len() };
+            let part = self.takes.or_else(|| is_partial.then(|| below(&mut self.rng, bytes.len() + 1)));
+            let taken = part.unwrap_or(bytes.len()).min(bytes.len());
             self.fold(&bytes[..taken]);
             self.network.take(conn, &bytes[..taken]);
             self.session.transmitted(self.now, taken);
@@ -471,7 +481,7 @@ impl World {
             arrivals.into_iter().for_each(|at| self.schedule_at(at, Event::ToServer(conn)));
             if taken < bytes.len() {
                 self.is_blocked = true;
-                let after = self.rng.below(20);
+                let after = if self.takes.is_some() { 1_000 } else { self.rng.below(20) };
                 return self.schedule(after, Event::Writable(conn));
             }
         }
