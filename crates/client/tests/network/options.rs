@@ -33,7 +33,7 @@ pub(crate) struct Options {
 }
 
 /// Characters that make a name long.
-pub(crate) const PADDING: usize = 8_000;
+pub(crate) const PADDING: usize = 16_000;
 
 /// Enough for everything.
 const LIMITS: Limits = Limits { requests_max: 10_000, request_bytes_max: 64 << 20, answer_bytes_max: 64 << 20 };
