@@ -617,7 +617,7 @@ impl Session {
         }
         let was_open = matches!(self.link, Link::Open(_));
         self.cut();
-        if self.closing.is_some() && was_open {
+        if self.closing.is_some() && was_open && why != End::Moved {
             return self.close_in_vain(Failure::OutcomeUnknown);
         }
         let delay = if was_open && why != End::Moved {

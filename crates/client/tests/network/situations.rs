@@ -271,6 +271,22 @@ fn the_reply_to_a_repeated_auth_does_not_answer_a_later_one() {
     world.ends();
 }
 
+/// While a session leaves for another server, what is asked waits for the next connection; the end of the session, too.
+#[test]
+fn close_while_leaving_a_server_ends_the_session_at_the_next() {
+    let mut world = served(2);
+    let session = world.ensemble.conns[&world.current].session.unwrap();
+    world.ask(&exists("/a"));
+    world.session_moves();
+    let write = world.ask(&create("/a")).unwrap();
+    let close = world.ask(&Op::Close).unwrap();
+    world.rest();
+    assert_eq!(world.checker.outcome(write), Some(Ok(())), "asked before the end");
+    assert_eq!(world.checker.outcome(close), Some(Ok(())));
+    assert!(!world.ensemble.sessions.contains_key(&session), "the server knows of it");
+    world.ends();
+}
+
 /// The bytes of a connection that was given up arrive while the next one is open, and count for nothing.
 #[test]
 fn late_bytes_of_an_earlier_connection_are_not_heard() {
