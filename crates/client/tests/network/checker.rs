@@ -19,8 +19,9 @@
 //! before the mark, as only replies count as seen. Catch-up events have no zxid; their type is that of the state that is
 //! found (NodeDataChanged for a node that was deleted and made again), and streams on the same path hear them too. A watch
 //! for the creation of a node that came and went while nobody was connected is kept and not told: no server remembers.
-//! And a watch registered again in several pieces may be used up at the client by an event of an earlier piece and then
-//! be set by its own piece: it stays at the server until it fires.
+//! And where watches are registered again in several pieces, an event that an earlier piece brings is for those of a
+//! later one as well: a stream may hear it before its own piece is there, and a watch for a creation may be used up by
+//! it at the client, then be set by its own piece, and stay at the server until it fires.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -33,6 +34,9 @@ use gk_proto::{ConnId, ErrorCode};
 use crate::ensemble::{Ensemble, Execution, Table};
 use crate::history::{Happening, is_within};
 use crate::options::PADDING;
+
+/// No connection has this id.
+const NONE: ConnId = ConnId(0);
 
 /// The first thing that was wrong.
 #[derive(Clone, Debug)]
@@ -71,7 +75,9 @@ struct Watcher {
     state: Waits,
     /// Zxid of the reply that set it.
     zxid: i64,
-    /// Connection of that reply; for streams, that on which `next` was found.
+    /// Connection of that reply.
+    set_on: ConnId,
+    /// That on which `next` was found.
     conn: ConnId,
     /// Place in the happenings up to which nothing was for it, or everything was told.
     next: usize,
@@ -101,11 +107,13 @@ pub(crate) struct Checker {
     last_on: BTreeMap<ConnId, u32>,
     checked: usize,
     /// Whether answers are so short that some do not fit.
-    pub(crate) answers_are_cut: bool,
+    answers_are_cut: bool,
+    /// Whether watches may be registered again in several pieces.
+    paths_are_long: bool,
 }
 
 impl Checker {
-    pub(crate) fn new(answers_are_cut: bool) -> Self {
+    pub(crate) fn new(answers_are_cut: bool, paths_are_long: bool) -> Self {
         Self {
             violation: None,
             tickets: BTreeMap::new(),
@@ -118,6 +126,7 @@ impl Checker {
             last_on: BTreeMap::new(),
             checked: 0,
             answers_are_cut,
+            paths_are_long,
         }
     }
 
@@ -131,7 +140,7 @@ impl Checker {
     pub(crate) fn asked(&mut self, tag: u32, kind: Asking, watch: Option<(WatchKind, String)>, is_exists: bool) {
         if let Some((kind, path)) = watch.clone() {
             let watcher =
-                Watcher { kind, path, state: Waits::Asking, zxid: 0, conn: ConnId(0), next: 0, missed: ConnId(0) };
+                Watcher { kind, path, state: Waits::Asking, zxid: 0, set_on: NONE, conn: NONE, next: 0, missed: NONE };
             self.watchers.insert(tag, watcher);
         }
         let (zxid_before, auths_before) = (self.zxid_shown, self.auths.clone());
@@ -311,6 +320,7 @@ impl Checker {
                 watcher.state = Waits::Set;
                 watcher.kind = kind;
                 watcher.zxid = execution.zxid;
+                watcher.set_on = execution.conn;
                 watcher.conn = execution.conn;
                 watcher.missed = execution.conn;
                 watcher.next = after(&ensemble.history.happenings, execution.zxid);
@@ -355,7 +365,10 @@ impl Checker {
                 Ok(())
             }
             WatchItem::Missed => Err("it is no stream".to_owned()),
-            WatchItem::Event(event) if watcher.is_stream() => watcher.stream_told(event, ensemble, conn),
+            WatchItem::Event(event) if watcher.is_stream() => {
+                let is_early = self.paths_are_long && watcher.is_told_early(event, ensemble, conn);
+                if is_early { Ok(()) } else { watcher.stream_told(event, ensemble, conn) }
+            }
             WatchItem::Event(event) => watcher.one_shot_told(event, &ensemble.history.happenings),
         };
         if let Err(why) = result {
@@ -426,6 +439,16 @@ impl Watcher {
         let start = after(&ensemble.history.happenings, zxid);
         self.next = if self.is_stream() { start } else { self.next.max(start) };
         Ok(())
+    }
+
+    /// Whether an earlier piece of setWatches brought an event that its own piece is not there for yet.
+    fn is_told_early(&self, event: &WatchedEvent, ensemble: &Ensemble, conn: ConnId) -> bool {
+        let Some(zxid) = event.zxid.filter(|_| self.set_on != conn && self.missed == conn) else { return false };
+        let told = Happening { zxid: zxid.wire(), kind: event.kind, path: event.path.clone() };
+        let registered = ensemble.registered(conn, self.kind, &self.path);
+        registered.is_none_or(|registered| told.zxid <= registered)
+            && self.hears(&told)
+            && ensemble.history.happenings.contains(&told)
     }
 
     fn stream_told(&mut self, event: &WatchedEvent, ensemble: &Ensemble, conn: ConnId) -> Result<(), String> {

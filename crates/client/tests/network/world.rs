@@ -94,7 +94,7 @@ impl World {
             scheduled: 0,
             session,
             network: Network::default(),
-            checker: Checker::new(options.limits.answer_bytes_max < 100_000),
+            checker: Checker::new(options.limits.answer_bytes_max < 100_000, options.padding > 0),
             paths: Paths::new(options.padding),
             current: ConnId(0),
             wire: None,
