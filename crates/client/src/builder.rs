@@ -1,5 +1,6 @@
 //! Options of a client, and how one comes to be.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +26,7 @@ pub struct ClientBuilder {
     connect_timeout: Option<Duration>,
     read_only: bool,
     resume: Option<Identity>,
-    auths: Vec<(String, Vec<u8>)>,
+    auths: Vec<(String, Secret)>,
     limits: Limits,
     request_bytes_max: usize,
     watch_events_max: usize,
@@ -82,7 +83,7 @@ impl ClientBuilder {
 
     /// Authenticates before anything else, see [`Client::auth`]. May be called again for further identities.
     pub fn auth(mut self, scheme: &str, auth: impl AsRef<[u8]>) -> Self {
-        self.auths.push((scheme.to_owned(), auth.as_ref().to_vec()));
+        self.auths.push((scheme.to_owned(), Secret(auth.as_ref().to_vec())));
         self
     }
 
@@ -164,7 +165,7 @@ impl ClientBuilder {
         let states = client.states();
         for (scheme, auth) in &self.auths {
             // Its failure ends the session, which is what is waited for below.
-            drop(client.auth(scheme, auth));
+            drop(client.auth(scheme, &auth.0));
         }
         if let Some((name, found)) = followed {
             runtime.spawn(name.follow(shared.clone(), client.states(), found).instrument(span.clone()));
@@ -175,6 +176,16 @@ impl ClientBuilder {
             Ok(ended) if ended.is_final() => Err(Error::of_state(ended)),
             Ok(_) | Err(_) => Err(not_connected(&shared, within)),
         }
+    }
+}
+
+/// Bytes that are not shown.
+#[derive(Clone)]
+struct Secret(Vec<u8>);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
     }
 }
 

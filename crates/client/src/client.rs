@@ -43,6 +43,8 @@ use crate::watch::{OneshotWatch, WatchStream};
 /// **End.** When a server says that the session has expired, all that waits fails with [`Error::SessionExpired`]: a new
 /// client is needed, and what the old session held is gone. A session that might have expired unheard is
 /// [`SessionState::Lost`].
+///
+/// **Servers.** ZooKeeper 3.5 and later; operations that came later say so.
 #[derive(Clone, Debug)]
 pub struct Client {
     handle: Arc<Handle>,
@@ -407,6 +409,9 @@ impl Client {
 
     /// Sees to it that reads made after this one are answered no earlier than everything that any client was told before
     /// it: the server catches up with the leader first.
+    ///
+    /// Apache's leader has been seen to answer before it had applied the last txns itself. Where that matters, an empty
+    /// [`Client::multi`] is a barrier that always holds, at the price of a txn.
     ///
     /// # Errors
     /// None of the server's.

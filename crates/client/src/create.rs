@@ -76,7 +76,7 @@ impl Client {
                 other => return other,
             }
             // Not knowing whether it is there is not knowing the outcome, whatever the look-up failed of.
-            self.sync(path).await.map_err(unknown)?;
+            self.level().await.map_err(unknown)?;
             if let Some(stat) = self.exists(path).await.map_err(unknown)? {
                 return if stat.ephemeral_owner == self.session_id().wire() {
                     Ok(Created { path: path.to_owned(), stat })
@@ -105,13 +105,24 @@ impl Client {
             }
             // The first create has either been ordered before this or never will be: the session is on another
             // connection now, and servers refuse what comes late on the old one.
-            self.sync(parent).await.map_err(unknown)?;
+            self.level().await.map_err(unknown)?;
             let names = self.children(parent).await.map_err(unknown)?;
             if let Some(name) = names.iter().find(|name| name.starts_with(&tag)) {
                 let path = path::join(parent, name);
                 if let Some(stat) = self.exists(&path).await.map_err(unknown)? {
                     return Ok(Created { path, stat });
                 }
+            }
+        }
+    }
+
+    /// Returns once this server has applied all that was ordered before. A txn of our own shows it: Apache's leader may
+    /// answer a sync before it has applied what it has committed.
+    async fn level(&self) -> Result<(), Error> {
+        loop {
+            match self.multi().commit().await {
+                Err(Error::OutcomeUnknown) => {}
+                other => return other.map(|_| ()),
             }
         }
     }

@@ -27,6 +27,10 @@ const PIECES_A_TURN: usize = 16;
 /// How long a server has to answer `isro`.
 const PROBE_TIME: Millis = Millis(1_000);
 
+/// What it means when a server takes a connection and ends it in place of answering the handshake.
+const TURNED_AWAY: &str = "it ended the connection without an answer: it does not serve (no quorum, or read-only), has \
+                           not caught up with what this client has seen, or has too many connections";
+
 thread_local! {
     /// Shared by all sessions of a thread, so that an idle one holds no buffer.
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -110,9 +114,11 @@ impl Driver {
     }
 
     fn down(&mut self, now: Instant, conn: ConnId, error: &io::Error) {
+        let was_up = matches!(self.line, Line::Up { .. });
         self.line = Line::Down;
         self.shared.change(|state| {
-            state.note_attempt(conn, error.to_string());
+            let is_turned_away = was_up && !state.session().state().is_connected();
+            state.note_attempt(if is_turned_away { TURNED_AWAY.to_owned() } else { error.to_string() });
             state.input(now, Input::Disconnected(conn));
         });
     }
@@ -217,6 +223,13 @@ impl Driver {
     /// else under way, is not worth waiting for.
     fn expects_requests(&self) -> bool {
         self.answered > 1 || self.answered == 1 && self.shared.look(|state| state.session().waiting() != (0, 0))
+    }
+}
+
+impl Drop for Driver {
+    /// The runtime ends before the session: nobody will answer what waits.
+    fn drop(&mut self) {
+        self.shared.tell(Input::Detach);
     }
 }
 

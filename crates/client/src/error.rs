@@ -38,9 +38,8 @@ pub enum Error {
         /// The path of the request as the program gave it; empty if it has none.
         path: String,
     },
-    /// No server could be reached in time, and the request was never sent: it had no effect. A read that was sent counts
-    /// as well: it can have had none.
-    #[error("no server could be reached for the length of a session timeout; the request was not carried out")]
+    /// No server took the request in time, or each ended the connection instead of answering a read: it had no effect.
+    #[error("no server was reached in time, or none answered; the request had no effect")]
     ConnectionLost,
     /// The request was sent and the connection ended before its answer: it may or may not have taken effect. Once the
     /// client is connected again a read tells.

@@ -7,6 +7,7 @@
 //! The lock is held for a few hundred nanoseconds, never across a system call and never while a waker runs.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -28,14 +29,20 @@ use crate::counters::Counters;
 const STATES_MAX: usize = 64;
 
 /// One session, shared.
-#[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) clock: Clock,
     state: Mutex<State>,
 }
 
+impl fmt::Debug for Shared {
+    /// Short, and without what was sent: data and passwords do not belong into logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (session, state) = self.look(|state| (state.session.identity(), state.session.state()));
+        f.debug_struct("Session").field("identity", &session).field("state", &state).finish()
+    }
+}
+
 /// What the lock protects.
-#[derive(Debug)]
 pub(crate) struct State {
     session: Session,
     slots: Slab<Slot>,
@@ -396,7 +403,7 @@ impl State {
                         | End::BadFrame(_)
                         | End::AuthFailed => warn!("connection given up: {why}"),
                     }
-                    self.note_attempt(conn, why.to_string());
+                    self.note_attempt(why.to_string());
                     self.command(Command::Disconnect { conn });
                 }
                 Effect::Probe { server } => self.command(Command::Probe { server }),
@@ -505,7 +512,7 @@ impl State {
     }
 
     /// Remembers how the latest attempt ended.
-    pub(crate) fn note_attempt(&mut self, _conn: ConnId, how: String) {
+    pub(crate) fn note_attempt(&mut self, how: String) {
         if let Some((_, ended)) = self.attempts.last_mut() {
             *ended = how;
         }

@@ -249,3 +249,30 @@ fn a_program_without_async_does_the_same() {
     client.close().unwrap();
     assert_eq!(events.count(), 1, "one event, then the end");
 }
+
+#[tokio::test]
+async fn nothing_that_is_secret_is_shown() {
+    let (server, client) = connected().await;
+    let builder = Client::builder().auth("digest", b"ann:secret-word");
+    assert!(!format!("{builder:?}").contains("secret-word"), "{builder:?}");
+    client.auth("digest", b"ann:secret-word").await.unwrap();
+    let create = client.create("/a", b"secret-word", CreateMode::Persistent);
+    let shown = format!("{client:?} {create:?} {:?}", client.identity());
+    let letters = format!("{:?}", b"secret-word");
+    assert!(!shown.contains("secret-word") && !shown.contains(letters.trim_matches(['[', ']'])), "{shown}");
+    assert!(shown.contains("Connected"), "what is shown helps: {shown}");
+    drop(server);
+}
+
+/// A client whose runtime has ended must not wait for ever.
+#[test]
+fn a_client_whose_runtime_is_gone_answers_that_it_is_closed() {
+    let server_runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let server = server_runtime.block_on(Server::start()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let client = runtime.block_on(Client::connect(&server.connect_string())).unwrap();
+    let (_, watch) = runtime.block_on(client.exists_and_watch("/a")).unwrap();
+    drop(runtime);
+    let (read, watch) = server_runtime.block_on(async { (client.get_data("/").await, watch.await) });
+    assert_eq!((read.unwrap_err(), watch.unwrap_err()), (Error::Closed, Error::Closed));
+}

@@ -1,5 +1,6 @@
 //! What goes into a session and what comes out of it.
 
+use std::fmt;
 use std::sync::Arc;
 
 use gk_proto::answer::Answer;
@@ -26,13 +27,19 @@ pub struct SessionOptions {
     pub backoff: Backoff,
 }
 
-/// Who a session is to its server.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// Who a session is to its server. Not shown with its password.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
     /// Its id.
     pub session: SessionId,
     /// What resumes it.
     pub password: Password,
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity").field("session", &self.session).finish_non_exhaustive()
+    }
 }
 
 /// Bounds of what a session holds.

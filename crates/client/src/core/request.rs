@@ -1,5 +1,6 @@
 //! A request as the session keeps it: already encoded, but for its xid.
 
+use std::fmt;
 use std::sync::Arc;
 
 use gk_proto::jute::Write as _;
@@ -24,12 +25,18 @@ pub struct WatchIntent {
     pub path: Arc<str>,
 }
 
-/// One request, encoded.
-#[derive(Clone, Debug)]
+/// One request, encoded. Shown without its data.
+#[derive(Clone)]
 pub struct Request {
     op: OpCode,
     frame: Vec<u8>,
     watch: Option<WatchIntent>,
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request").field("op", &self.op).field("bytes", &self.frame.len()).finish_non_exhaustive()
+    }
 }
 
 /// Where the xid stands in a frame: behind the length.

@@ -12,6 +12,7 @@
 //! Sources: Java's `ClientCnxn`; protocol notes §3, §4, §11, §12, §16.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
 
 use gk_proto::answer::Answer;
@@ -113,7 +114,6 @@ struct Probing {
     wait: Millis,
 }
 
-#[derive(Debug)]
 struct Auth {
     scheme: String,
     auth: Vec<u8>,
@@ -122,6 +122,12 @@ struct Auth {
     /// Whether the connection that there is has answered it: auths are answered in the order in which they were sent,
     /// which is that of the list.
     answered: bool,
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Auth").field("scheme", &self.scheme).finish_non_exhaustive()
+    }
 }
 
 /// A request that is not on the wire.
