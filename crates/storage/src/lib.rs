@@ -14,6 +14,8 @@
 //! - `repair`: what must change on disk before it counts
 //! - `store`: opening a directory: [`StoreOptions`], [`Opened`], [`RecoveryReport`]
 //!
+//! With the feature of that name there is `testing`, a disk in memory that crashes.
+//!
 //! What lies where, byte by byte, and what each crash leaves: `docs/durability.md`. The format is storage that Apache
 //! ZooKeeper 3.5 to 3.10 reads and writes (`FileTxnLog`, `FileSnap`, `FileTxnSnapLog`).
 
@@ -27,6 +29,8 @@ mod scan;
 mod replay;
 mod repair;
 mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::{Damage, StorageError};

@@ -14,8 +14,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use common::mem_disk::{Crash, MemDisk};
 use common::{assert_is_model, open, options, take_snapshot, write_batch, write_each};
+use gk_storage::testing::{Crash, MemDisk};
 use gk_storage::{StorageError, StoreOptions};
 
 /// How far the history had come when it ended.

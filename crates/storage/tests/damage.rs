@@ -8,11 +8,11 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use common::mem_disk::{Crash, MemDisk};
 use common::{assert_is_model, open, options, payload, take_snapshot, write_batch, write_each};
 use gk_proto::Zxid;
 use gk_proto::rng::Rng;
 use gk_proto::txn::{Txn, encode};
+use gk_storage::testing::{Crash, MemDisk};
 use gk_storage::{Compression, Damage, StorageError, StoreOptions};
 use proptest::prelude::*;
 

@@ -8,9 +8,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use common::mem_disk::{Crash, MemDisk};
 use common::{assert_is_model, open, options, payload, take_snapshot, write_batch, write_each};
 use gk_proto::Zxid;
+use gk_storage::testing::{Crash, MemDisk};
 use gk_storage::{Damage, Opened, Space, StorageError, StoreOptions};
 
 fn dir() -> &'static Path {

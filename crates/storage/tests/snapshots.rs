@@ -8,11 +8,11 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::mem_disk::MemDisk;
 use common::{assert_is_model, open, options, take_snapshot, write_each};
 use gk_proto::Zxid;
 use gk_proto::acl;
 use gk_proto::txn::{CreateKind, Txn};
+use gk_storage::testing::MemDisk;
 use gk_storage::{Compression, Opened, StorageError, StoreOptions};
 
 fn dir() -> &'static Path {

@@ -1,8 +1,6 @@
 //! What the suites share: a disk in memory that crashes, txns to log, and a tree held against what it should be.
 #![allow(dead_code, reason = "each suite uses its own part")]
 
-pub(crate) mod mem_disk;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,6 +9,7 @@ use gk_proto::acl::{self, AclList};
 use gk_proto::stat::{OwnerRules, Stat};
 use gk_proto::txn::{CreateKind, LoggedTxn, Txn, TxnHeader};
 use gk_proto::{SessionId, WallTime, Xid, Zxid};
+use gk_storage::testing::MemDisk;
 use gk_storage::{Compression, Disk, Opened, SnapshotInfo, StorageError, StoreOptions};
 use gk_tree::{Tree, TreeOptions, ViewCursor, ViewStatus};
 
@@ -179,6 +178,6 @@ pub(crate) fn write_batch(opened: &mut Opened, from: u64, to: u64) -> Result<(),
     Ok(())
 }
 
-pub(crate) fn open(disk: &Arc<mem_disk::MemDisk>, options: &StoreOptions) -> Result<Opened, StorageError> {
+pub(crate) fn open(disk: &Arc<MemDisk>, options: &StoreOptions) -> Result<Opened, StorageError> {
     gk_storage::open(disk.clone() as Arc<dyn Disk>, options)
 }

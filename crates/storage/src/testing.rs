@@ -1,4 +1,4 @@
-//! A disk in memory with the crash semantics of a real one.
+//! A disk in memory with the crash semantics of a real one, for the tests of this crate and for the simulator.
 //!
 //! Faults that must be survived:
 //! - **A killed process**: everything handed to the operating system stays readable, durable or not.
@@ -7,24 +7,28 @@
 //!   its new name before it is gone from the old one, but may be found under both.
 //! - **A failed sync**: what it should have written is readable until the power fails and never written after
 //!   (a later sync says yes and does nothing, as Linux does).
-//! - **A full disk**: reserving fails, nothing else.
+//! - **A full disk**: reserving fails, and with [`MemDisk::refuse_growth`] every write that makes a file longer.
+//! - **An operation that fails** with any error, once.
 //!
-//! Not played here: sectors that lie (see the suite `damage`), which no disk cache explains.
+//! Not played here: sectors that lie, which no disk cache explains; whoever wants them pokes them in.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::disk::{Disk, DiskFile};
 use gk_proto::rng::Rng;
-use gk_storage::{Disk, DiskFile};
 
-const SECTOR: usize = 512;
+/// What reaches a disk whole or not at all.
+pub const SECTOR: usize = 512;
+/// Operations that [`MemDisk::trace`] goes back.
+const TRACE_MAX: usize = 512;
 
 /// How much of what was not synced a crash leaves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Crash {
+pub enum Crash {
     /// The process is killed, the machine goes on.
     Kill,
     /// The power fails and nothing unsynced was written.
@@ -35,8 +39,9 @@ pub(crate) enum Crash {
     Random(u64),
 }
 
+/// A disk in memory. Files that it made share its state; a crash makes another disk.
 #[derive(Default)]
-pub(crate) struct MemDisk(Arc<Mutex<State>>);
+pub struct MemDisk(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
@@ -51,16 +56,42 @@ struct State {
     done: u64,
     stop_after: Option<u64>,
     /// The operation that fails, and how.
-    fail: Option<(u64, io::ErrorKind)>,
+    fail: Option<Failure>,
+    /// How often an operation has failed so.
+    failed: u64,
     /// Bytes that can be reserved in total.
     capacity: Option<u64>,
-    trace: Vec<String>,
+    growth_refused: bool,
+    trace: VecDeque<String>,
 }
 
+/// Which operation fails next, and how.
+#[derive(Clone, Copy)]
+struct Failure {
+    /// So many that it could be are let through.
+    after: u64,
+    which: Operation,
+    kind: io::ErrorKind,
+}
+
+/// Kinds of operations, for choosing which one fails.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Operation {
+    /// Any of them.
+    Any,
+    /// Bytes written to a file.
+    Write,
+    /// A file synced.
+    Sync,
+    /// Names: made, changed, removed, synced; lengths: cut, reserved.
+    Metadata,
+}
+
+/// Bytes are shared between disks until one of them changes its own, so that a copy of a disk is cheap.
 #[derive(Clone, Default)]
 struct FileState {
-    content: Vec<u8>,
-    durable: Vec<u8>,
+    content: Arc<Vec<u8>>,
+    durable: Arc<Vec<u8>>,
     dirty: BTreeSet<usize>,
 }
 
@@ -80,37 +111,75 @@ impl fmt::Debug for MemDisk {
 }
 
 impl MemDisk {
-    pub(crate) fn new() -> Arc<Self> {
+    /// An empty disk.
+    pub fn new() -> Arc<Self> {
         Arc::default()
     }
 
     /// After `count` more operations nothing works any more.
-    pub(crate) fn stop_after(&self, count: u64) {
+    pub fn stop_after(&self, count: u64) {
         let mut state = self.state();
         state.stop_after = Some(state.done + count);
     }
 
-    /// The `count`-th operation from here (0 is the next) fails.
-    pub(crate) fn fail(&self, count: u64, kind: io::ErrorKind) {
-        let mut state = self.state();
-        state.fail = Some((state.done + count, kind));
+    /// The machine does not stop after all.
+    pub fn never_stop(&self) {
+        self.state().stop_after = None;
     }
 
-    pub(crate) fn set_capacity(&self, bytes: Option<u64>) {
+    /// The `count`-th operation from here (0 is the next) fails.
+    pub fn fail(&self, count: u64, kind: io::ErrorKind) {
+        let mut state = self.state();
+        state.fail = Some(Failure { after: count, which: Operation::Any, kind });
+    }
+
+    /// The `count`-th operation of this kind from here (0 is the next) fails.
+    pub fn fail_operation(&self, which: Operation, count: u64, kind: io::ErrorKind) {
+        self.state().fail = Some(Failure { after: count, which, kind });
+    }
+
+    /// What was to fail and has not, does not any more.
+    pub fn mend(&self) {
+        self.state().fail = None;
+    }
+
+    /// Operations that failed because they were told to.
+    pub fn failed(&self) -> u64 {
+        self.state().failed
+    }
+
+    /// Bytes that files with a name can have in total; `None` is without end.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
         self.state().capacity = bytes;
     }
 
-    pub(crate) fn operations(&self) -> u64 {
+    /// Whether a full disk refuses also writes that make a file longer, as one does where nothing was reserved.
+    pub fn refuse_growth(&self, refused: bool) {
+        self.state().growth_refused = refused;
+    }
+
+    /// Bytes of all files that have a name.
+    pub fn used(&self) -> u64 {
+        self.state().used()
+    }
+
+    /// Operations done so far.
+    pub fn operations(&self) -> u64 {
         self.state().done
     }
 
+    /// Whether the machine has stopped: nothing that came after counts.
+    pub fn has_stopped(&self) -> bool {
+        self.state().has_stopped()
+    }
+
     /// What the last operations were.
-    pub(crate) fn trace(&self) -> Vec<String> {
-        self.state().trace.clone()
+    pub fn trace(&self) -> Vec<String> {
+        self.state().trace.iter().cloned().collect()
     }
 
     /// The same files as another disk.
-    pub(crate) fn clone_files(&self) -> Arc<Self> {
+    pub fn clone_files(&self) -> Arc<Self> {
         let state = self.state();
         Arc::new(Self(Arc::new(Mutex::new(State {
             files: state.files.clone(),
@@ -123,7 +192,7 @@ impl MemDisk {
     }
 
     /// What the machine finds after a crash.
-    pub(crate) fn crash(&self, how: Crash) -> Arc<Self> {
+    pub fn crash(&self, how: Crash) -> Arc<Self> {
         if how == Crash::Kill {
             return self.clone_files();
         }
@@ -159,15 +228,16 @@ impl MemDisk {
     }
 
     /// Reads a whole file, past all counters.
-    pub(crate) fn peek(&self, path: &Path) -> Option<Vec<u8>> {
+    pub fn peek(&self, path: &Path) -> Option<Vec<u8>> {
         let state = self.state();
-        state.names.get(path).map(|&file| state.files[file].content.clone())
+        state.names.get(path).map(|&file| state.files[file].content.to_vec())
     }
 
     /// Puts a durable file there, past all counters.
-    pub(crate) fn poke(&self, path: &Path, content: &[u8]) {
+    pub fn poke(&self, path: &Path, content: &[u8]) {
         let mut state = self.state();
-        let file = FileState { content: content.to_vec(), durable: content.to_vec(), dirty: BTreeSet::new() };
+        let content = Arc::new(content.to_vec());
+        let file = FileState { durable: content.clone(), content, dirty: BTreeSet::new() };
         state.files.push(file);
         let id = state.files.len() - 1;
         state.names.insert(path.to_owned(), id);
@@ -177,14 +247,14 @@ impl MemDisk {
     }
 
     /// Removes a file durably, past all counters.
-    pub(crate) fn unpoke(&self, path: &Path) {
+    pub fn unpoke(&self, path: &Path) {
         let mut state = self.state();
         state.names.remove(path);
         state.durable_names.remove(path);
     }
 
     /// All files, by path.
-    pub(crate) fn paths(&self) -> Vec<PathBuf> {
+    pub fn paths(&self) -> Vec<PathBuf> {
         self.state().names.keys().cloned().collect()
     }
 
@@ -202,17 +272,37 @@ impl State {
         self.stop_after.is_some_and(|stop| self.done >= stop)
     }
 
-    fn step(&mut self, what: impl FnOnce() -> String) -> io::Result<()> {
+    fn step(&mut self, of: Operation, what: impl FnOnce() -> String) -> io::Result<()> {
         if self.has_stopped() {
             return Err(io::Error::other("the machine has stopped"));
         }
-        self.trace.push(what());
-        let index = self.done;
+        if self.trace.len() == TRACE_MAX {
+            self.trace.pop_front();
+        }
+        self.trace.push_back(what());
         self.done += 1;
-        match self.fail {
-            Some((at, kind)) if at == index => Err(kind.into()),
+        match &mut self.fail {
+            Some(failure) if failure.which == Operation::Any || failure.which == of => {
+                if failure.after > 0 {
+                    failure.after -= 1;
+                    return Ok(());
+                }
+                let kind = failure.kind;
+                self.fail = None;
+                self.failed += 1;
+                Err(kind.into())
+            }
             _ => Ok(()),
         }
+    }
+
+    fn used(&self) -> u64 {
+        self.names.values().map(|&file| self.files[file].content.len() as u64).sum()
+    }
+
+    /// Whether so many more bytes find no room.
+    fn is_full_for(&self, more: u64) -> bool {
+        self.capacity.is_some_and(|capacity| self.used() + more > capacity)
     }
 
     fn find(&self, path: &Path) -> io::Result<usize> {
@@ -222,7 +312,7 @@ impl State {
 
 impl FileState {
     fn crash(&self, keep: &mut impl FnMut() -> bool) -> Self {
-        let mut content = self.durable.clone();
+        let mut content = self.durable.to_vec();
         if self.content.len() < content.len() && keep() {
             content.truncate(self.content.len());
         }
@@ -239,16 +329,18 @@ impl FileState {
         if self.content.len() > content.len() && keep() {
             content.resize(self.content.len(), 0);
         }
+        let content = Arc::new(content);
         Self { durable: content.clone(), content, dirty: BTreeSet::new() }
     }
 
     fn sync(&mut self) {
-        self.durable.resize(self.content.len(), 0);
+        let durable = Arc::make_mut(&mut self.durable);
+        durable.resize(self.content.len(), 0);
         for sector in std::mem::take(&mut self.dirty) {
             let start = sector * SECTOR;
             let end = (start + SECTOR).min(self.content.len());
             if start < end {
-                self.durable[start..end].copy_from_slice(&self.content[start..end]);
+                durable[start..end].copy_from_slice(&self.content[start..end]);
             }
         }
     }
@@ -261,7 +353,7 @@ impl FileState {
 impl Disk for MemDisk {
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.state();
-        state.step(|| format!("create_dir {}", dir.display()))?;
+        state.step(Operation::Metadata, || format!("create_dir {}", dir.display()))?;
         state.dirs.insert(dir.to_owned());
         Ok(())
     }
@@ -283,10 +375,10 @@ impl Disk for MemDisk {
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.state();
-        state.step(|| format!("create {}", path.display()))?;
+        state.step(Operation::Metadata, || format!("create {}", path.display()))?;
         let id = match state.names.get(path) {
             Some(&id) => {
-                state.files[id].content.clear();
+                Arc::make_mut(&mut state.files[id].content).clear();
                 id
             }
             None => {
@@ -302,7 +394,7 @@ impl Disk for MemDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state();
-        state.step(|| format!("rename {} to {}", from.display(), to.display()))?;
+        state.step(Operation::Metadata, || format!("rename {} to {}", from.display(), to.display()))?;
         let id = state.find(from)?;
         state.names.remove(from);
         state.names.insert(to.to_owned(), id);
@@ -312,7 +404,7 @@ impl Disk for MemDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
-        state.step(|| format!("remove {}", path.display()))?;
+        state.step(Operation::Metadata, || format!("remove {}", path.display()))?;
         state.find(path)?;
         state.names.remove(path);
         state.pending.push(NameChange::Unlink(path.to_owned()));
@@ -326,7 +418,7 @@ impl Disk for MemDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.state();
-        state.step(|| format!("sync_dir {}", dir.display()))?;
+        state.step(Operation::Metadata, || format!("sync_dir {}", dir.display()))?;
         let mut left = Vec::new();
         for change in std::mem::take(&mut state.pending) {
             let here = |path: &Path| path.parent() == Some(dir);
@@ -392,7 +484,7 @@ impl MemFile {
 }
 
 fn index(offset: u64) -> usize {
-    usize::try_from(offset).expect("small files")
+    usize::try_from(offset).expect("INVARIANT: files in memory are shorter than memory")
 }
 
 impl DiskFile for MemFile {
@@ -407,39 +499,40 @@ impl DiskFile for MemFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let (id, start) = (self.id, index(offset));
         let mut state = self.state();
-        state.step(|| format!("write {} bytes at {offset} of file {id}", bytes.len()))?;
-        let file = &mut state.files[id];
+        state.step(Operation::Write, || format!("write {} bytes at {offset} of file {id}", bytes.len()))?;
         let end = start + bytes.len();
-        if file.content.len() < end {
-            let old = file.content.len();
-            file.content.resize(end, 0);
-            file.touch(old, end);
+        let grows = end.saturating_sub(state.files[id].content.len());
+        if grows > 0 && state.growth_refused && state.is_full_for(grows as u64) {
+            return Err(io::ErrorKind::StorageFull.into());
         }
-        file.content[start..end].copy_from_slice(bytes);
-        file.touch(start, end);
+        let file = &mut state.files[id];
+        let old = file.content.len();
+        let content = Arc::make_mut(&mut file.content);
+        content.resize(old.max(end), 0);
+        content[start..end].copy_from_slice(bytes);
+        file.touch(start.min(old), end);
         Ok(())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let id = self.id;
         let mut state = self.state();
-        state.step(|| format!("set_len {len} of file {id}"))?;
-        state.files[id].content.resize(index(len), 0);
+        state.step(Operation::Metadata, || format!("set_len {len} of file {id}"))?;
+        Arc::make_mut(&mut state.files[id].content).resize(index(len), 0);
         Ok(())
     }
 
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
         let id = self.id;
         let mut state = self.state();
-        state.step(|| format!("allocate {len} bytes at {offset} of file {id}"))?;
+        state.step(Operation::Metadata, || format!("allocate {len} bytes at {offset} of file {id}"))?;
         let end = index(offset + len);
-        let used: u64 = state.files.iter().map(|file| file.content.len() as u64).sum();
-        if state.capacity.is_some_and(|capacity| used + len > capacity) {
+        let grows = end.saturating_sub(state.files[id].content.len());
+        if state.is_full_for(grows as u64) {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        let file = &mut state.files[id];
-        if file.content.len() < end {
-            file.content.resize(end, 0);
+        if grows > 0 {
+            Arc::make_mut(&mut state.files[id].content).resize(end, 0);
         }
         Ok(())
     }
@@ -448,7 +541,7 @@ impl DiskFile for MemFile {
         let id = self.id;
         let mut state = self.state();
         let had_stopped = state.has_stopped();
-        let result = state.step(|| format!("sync file {id}"));
+        let result = state.step(Operation::Sync, || format!("sync file {id}"));
         match &result {
             Ok(()) => state.files[id].sync(),
             Err(_) if had_stopped => {}
