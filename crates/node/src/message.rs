@@ -13,8 +13,7 @@ use gk_tree::Outcome;
 
 use crate::auth::Ids;
 
-/// A request of a connection that must go through the node: a write, or a read between two writes of one connection,
-/// which is answered at its place in the order.
+/// A request of a connection that must go through the node.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// Where the answer goes.
@@ -23,7 +22,7 @@ pub struct Request {
     pub session: SessionId,
     /// Echoed in the reply.
     pub xid: Xid,
-    /// A write (see [`OpCode::is_write`]), or one of the reads that [`crate::conn::answer_read`] answers.
+    /// A write (see [`OpCode::is_write`]).
     pub op: OpCode,
     /// Body of the frame, not decoded yet.
     pub body: Bytes,
@@ -59,6 +58,8 @@ pub enum Input {
         conn: ConnId,
         /// Its session.
         session: SessionId,
+        /// When the client was last heard on it: nobody will report that later.
+        heard: Instant,
     },
     /// End a session as if its client had been silent for too long; one that is unknown or ends already is left alone.
     Expire(SessionId),
@@ -90,9 +91,6 @@ pub enum Effect {
     },
     /// Apply to the shared tree in this order; answer with [`Input::Applied`].
     Apply(Vec<LoggedTxn>),
-    /// Answer from the tree as it is now, before anything that follows this effect, and hand the answer to the connection
-    /// ([`crate::conn::answer_read`]).
-    Read(Request),
     /// A limit was exceeded that is not enforced: tell the operator.
     OverQuota(OverQuota),
     /// Hand something to a connection; connections that are gone are skipped.
@@ -132,17 +130,6 @@ pub enum Delivery {
         zxid: Zxid,
         /// Body or error.
         result: Result<Body, ErrorCode>,
-    },
-    /// The answer to a read that was sent through the node.
-    Answer {
-        /// Of the request.
-        xid: Xid,
-        /// Last txn applied when it was made.
-        zxid: Zxid,
-        /// The whole frame.
-        frame: Vec<u8>,
-        /// The connection watches more than it may and is to be closed.
-        over_watched: bool,
     },
     /// The handshake succeeded.
     Connected {

@@ -4,8 +4,7 @@
 //! A write becomes a txn (checked, encoded once, proposed), is durable, is committed, is applied, and then its reply
 //! leaves. What needs no txn (sync, a request that cannot be decoded) waits in the same queue for all before it.
 //!
-//! Not done here: reads (a connection reads the shared tree itself; those between two writes of one connection only take
-//! their place in the queue here), watches (fired by whoever applies), roles of an
+//! Not done here: reads (a connection reads the shared tree itself), watches (fired by whoever applies), roles of an
 //! ensemble.
 
 use std::collections::VecDeque;
@@ -64,8 +63,6 @@ pub struct Node {
     /// Txns proposed and not yet handed out to be applied.
     proposed: VecDeque<LoggedTxn>,
     waiting: VecDeque<Waiting>,
-    /// The txns behind which reads wait in `waiting`: nothing later is handed out before these are answered.
-    reads: VecDeque<Zxid>,
     applied: Zxid,
     /// Until this txn is applied no request is prepared: it changes more than the table of changes can say.
     barrier: Option<Zxid>,
@@ -101,7 +98,6 @@ impl Node {
             sessions,
             proposed: VecDeque::new(),
             waiting: VecDeque::new(),
-            reads: VecDeque::new(),
             barrier: None,
             held: VecDeque::new(),
             disk_full: false,
@@ -127,7 +123,10 @@ impl Node {
                     self.sessions.touch(session, at);
                 }
             }
-            Input::Disconnected { conn, session } => self.disconnected(conn, session),
+            Input::Disconnected { conn, session, heard } => {
+                self.sessions.touch(session, heard);
+                self.disconnected(conn, session);
+            }
             Input::Expire(session) => {
                 if self.sessions.get(session).is_some_and(|known| !known.closing) {
                     self.close_session(now, session, None, tree);
@@ -203,8 +202,6 @@ impl Node {
         let unapplied = self.zab.proposed().0 - self.applied.0;
         assert_eq!(u64::try_from(takers), Ok(unapplied), "one waiting entry a txn");
         assert!(self.waiting.iter().is_sorted_by_key(|waiting| waiting.zxid), "replies leave in zxid order");
-        let reads = self.waiting.iter().filter(|waiting| matches!(waiting.answer, Answer::Read(_)));
-        assert!(reads.map(|waiting| waiting.zxid).eq(self.reads.iter().copied()), "each read stops what is behind it");
     }
 
     fn connect(&mut self, now: Now, connect: Connect) {
@@ -268,9 +265,6 @@ impl Node {
             Some(known) if known.closing => return self.answer_now(&request, Err(ErrorCode::SessionExpired)),
             Some(_) => {}
         }
-        if !request.op.is_write() {
-            return self.read(request);
-        }
         let Some(Ok(write)) = Write::decode(request.op, &request.body) else {
             return self.answer_now(&request, Err(ErrorCode::MarshallingError));
         };
@@ -289,14 +283,6 @@ impl Node {
             | Write::Check { .. }
             | Write::Multi(_) => self.write(now, &request, &write, tree),
         }
-    }
-
-    /// A read behind a write and ahead of another one of its connection: it sees the first and not the second.
-    fn read(&mut self, request: Request) {
-        let zxid = self.zab.proposed();
-        self.reads.push_back(zxid);
-        self.waiting.push_back(Waiting { zxid, takes_outcome: false, answer: Answer::Read(request) });
-        self.flush_answers();
     }
 
     fn write(&mut self, now: Now, request: &Request, write: &Write, tree: &Tree) {
@@ -455,16 +441,10 @@ impl Node {
         }
     }
 
-    /// Hands committed txns out in batches small enough that no reader waits long, up to the next read that has its place
-    /// among them.
+    /// Hands committed txns out in batches small enough that no reader waits long.
     fn commit(&mut self, upto: Zxid) {
         let (mut batch, mut bytes) = (Vec::new(), 0);
-        let reads = self.reads.front().copied();
-        let is_next = |logged: &LoggedTxn| {
-            let zxid = logged.header.zxid;
-            zxid <= upto && reads.is_none_or(|read| zxid <= read)
-        };
-        while self.proposed.front().is_some_and(is_next) {
+        while self.proposed.front().is_some_and(|logged| logged.header.zxid <= upto) {
             let Some(logged) = self.proposed.pop_front() else { break };
             bytes += data_len(&logged.txn);
             batch.push(logged);
@@ -490,8 +470,6 @@ impl Node {
         assert!(outcomes.next().is_none(), "more outcomes than txns");
         self.applied = upto;
         self.outstanding.applied(upto);
-        // What a read held back follows it.
-        self.commit(self.zab.committed());
         if self.barrier.is_some_and(|barrier| barrier <= upto) {
             self.barrier = None;
             let held = std::mem::take(&mut self.held);
@@ -511,10 +489,6 @@ impl Node {
             }
             Answer::Refused { conn, xid, code } => self.deliver(conn, Delivery::Reply { xid, zxid, result: Err(code) }),
             Answer::Now { conn, xid, result } => self.deliver(conn, Delivery::Reply { xid, zxid, result }),
-            Answer::Read(request) => {
-                self.reads.pop_front();
-                self.effects.push_back(Effect::Read(request));
-            }
             Answer::Connected { conn, session, timeout_ms } => self.connected(conn, session, timeout_ms),
             Answer::Closed { conn, session, reply } => {
                 self.sessions.remove(session);
@@ -588,7 +562,6 @@ impl Node {
     fn shrink(&mut self) {
         self.proposed.shrink_to(QUEUE_KEPT);
         self.waiting.shrink_to(QUEUE_KEPT);
-        self.reads.shrink_to(QUEUE_KEPT);
         self.effects.shrink_to(QUEUE_KEPT);
         self.scratch.shrink_to(QUEUE_KEPT);
         self.outstanding.shrink_to(QUEUE_KEPT);

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use gk_node::{Connect, Request};
-use gk_proto::{ConnId, SessionId, Zxid};
+use gk_proto::{ConnId, Instant, SessionId, Zxid};
 use gk_tree::ViewHead;
 use parking_lot::{Condvar, Mutex};
 
@@ -18,8 +18,8 @@ pub(crate) enum Event {
     Requests(Vec<Request>),
     /// A handshake.
     Connect(Connect),
-    /// A connection that had a session is gone.
-    Disconnected { conn: ConnId, session: SessionId },
+    /// A connection that had a session is gone; when it was last heard.
+    Disconnected { conn: ConnId, session: SessionId, heard: Instant },
     /// The log is on stable storage up to here.
     Durable(Zxid),
     /// The log has no room, or has room again.

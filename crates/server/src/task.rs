@@ -120,7 +120,8 @@ impl Task {
         self.shared.links.write().remove(&self.link.id);
         self.shared.watches.lock().drop_conn(self.link.id);
         if let Some(session) = self.conn.session() {
-            shard::send(Event::Disconnected { conn: self.link.id, session }, &self.shared.inbox);
+            let (conn, heard) = (self.link.id, self.link.last_heard());
+            shard::send(Event::Disconnected { conn, session, heard }, &self.shared.inbox);
         }
     }
 

@@ -63,7 +63,7 @@ impl Conn {
         let Some(mut listing) = self.listing.take() else { return };
         // The zxid and the watch belong to the last piece: what changes after it is told by an event.
         let zxid = world.tree().last_zxid().wire();
-        let node = match self.asker().readable(&listing.path, world) {
+        let node = match self.readable(&listing.path, world) {
             Ok(node) => node,
             Err(code) => return self.bare(listing.xid, zxid, code, out),
         };

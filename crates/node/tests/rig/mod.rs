@@ -131,7 +131,8 @@ impl Rig {
                 self.hello(name, session, vec![7; 16], 0);
             }
             ["hello", name, "seen", zxid] => self.hello(name, SessionId::NONE, vec![0; 16], zxid.parse().unwrap()),
-            ["drop", name] => self.drop_client(name),
+            ["drop", name] => self.drop_client(name, Instant::default()),
+            ["drop", name, "heard"] => self.drop_client(name, self.now.instant),
             ["expire", name] => self.node_input(Input::Expire(self.clients[name].session)),
             ["disk", "held"] => self.disk_held = true,
             ["disk", "synced"] => {
@@ -192,10 +193,11 @@ impl Rig {
         self.bytes(name, &out);
     }
 
-    fn drop_client(&mut self, name: &str) {
+    /// A socket ends; `heard` is when bytes came on it last, if nobody has collected that yet.
+    fn drop_client(&mut self, name: &str, heard: Instant) {
         let client = self.clients.remove(name).unwrap();
         self.watches.borrow_mut().drop_conn(client.id);
-        self.node_input(Input::Disconnected { conn: client.id, session: client.session });
+        self.node_input(Input::Disconnected { conn: client.id, session: client.session, heard });
     }
 
     /// Lets time pass in quarter ticks; connected clients ping meanwhile if `alive`.
@@ -280,10 +282,6 @@ impl Rig {
                 self.undurable.push_back(zxid);
             }
             Effect::Apply(txns) => self.apply(&txns),
-            Effect::Read(request) => {
-                let answer = conn::answer_read(&request, &self.rules, &Reading(&self.tree, &self.watches));
-                self.deliver(request.conn, answer);
-            }
             Effect::OverQuota(over) => {
                 self.trace.push(format!("over quota {} {} of {}", over.path, over.what, over.limit))
             }
