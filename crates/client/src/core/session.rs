@@ -663,12 +663,17 @@ impl Session {
             return;
         }
         let mut again = VecDeque::new();
-        for InFlight { end, pending, .. } in std::mem::take(&mut self.in_flight) {
+        for InFlight { end, mut pending, .. } in std::mem::take(&mut self.in_flight) {
             let has_left = wire.has_left(end) && !planted!(self, SentCountsAsUnsent);
+            let has_begun = wire.has_left(end - pending.request.len() as u64 + 1);
             if pending.token.is_none() {
                 // Our own: the next connection begins with what it needs of these.
                 self.waiting_bytes -= pending.request.len();
+            } else if !has_left && has_begun && pending.sent_count >= SENT_MAX {
+                // One that is too long for the server is never taken whole: it must not cost every connection.
+                self.fail(pending, Failure::ConnectionLost);
             } else if !has_left || planted!(self, WriteSentAgain) {
+                pending.sent_count -= u8::from(!has_begun);
                 again.push_back(pending);
             } else if !pending.request.is_repeatable() {
                 self.fail(pending, Failure::OutcomeUnknown);
@@ -841,5 +846,53 @@ mod tests {
         assert_eq!(dialed(&mut session), [], "after a whole round in vain it waits");
         session.handle(Instant(0), Input::Servers(servers(2)));
         assert_eq!(dialed(&mut session).len(), 1, "and tries the new one at once");
+    }
+
+    /// A server that closes as soon as it sees the length of a frame never lets the transport take all of it: the request
+    /// was sent again for ever, and each time it took the connection with it.
+    #[test]
+    fn a_request_that_no_connection_takes_whole_is_given_up() {
+        let mut session = session();
+        let write = gk_proto::request::Write::Sync { path: Some("/too/long".into()) };
+        let mut hello = Vec::new();
+        let response = ConnectResponse {
+            timeout_ms: 10_000,
+            session: SessionId(7),
+            password: [0; PASSWORD_LEN],
+            read_only: Some(false),
+        };
+        reply::frame(&mut hello, |out| response.encode(out));
+        let (mut now, mut failed, mut dialed) = (Instant(0), Vec::new(), None);
+        for _ in 0..30 {
+            while let Some(effect) = session.poll_effect() {
+                match effect {
+                    Effect::Connect { conn, .. } => dialed = Some(conn),
+                    Effect::Answer { token, result } => failed.push((token, result)),
+                    Effect::Disconnect { .. } | Effect::Probe { .. } | Effect::Watch { .. } | Effect::State(_) => {}
+                }
+            }
+            if !failed.is_empty() {
+                break;
+            }
+            let Some(conn) = dialed.take() else {
+                now = session.poll_timeout().unwrap();
+                session.handle_timeout(now);
+                continue;
+            };
+            session.handle(now, Input::Connected(conn));
+            let greeting = session.transmit().len();
+            session.transmitted(now, greeting);
+            session.handle(now, Input::Received(conn, &hello));
+            while session.poll_effect().is_some() {}
+            if session.waiting() == (0, 0) {
+                session.handle(now, Input::Submit(Token(1), Request::write(&write)));
+                session.handle(now, Input::Submit(Token(2), Request::write(&write)));
+            }
+            assert!(session.transmit().len() > 10, "the requests wait");
+            session.transmitted(now, 10);
+            session.handle(now, Input::Disconnected(conn));
+        }
+        assert_eq!(failed.first(), Some(&(Token(1), Err(Failure::ConnectionLost))), "the first one, never carried out");
+        assert_eq!((failed.len(), session.waiting()), (1, (1, 0)), "the one behind it is not to blame");
     }
 }

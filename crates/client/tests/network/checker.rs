@@ -20,9 +20,8 @@
 //! found (NodeDataChanged for a node that was deleted and made again), and streams on the same path hear them too. A watch
 //! for the creation of a node that came and went while nobody was connected is kept and not told: no server remembers.
 //! And where watches are registered again in several pieces, an event that an earlier piece brings is for those of a
-//! later one as well: a stream may hear it before its own piece is there; a one-shot watch may be told of it before its
-//! own piece would catch up with an earlier change; and a watch for a creation may be used up by it at the client, then
-//! be set by its own piece, and stay at the server until it fires.
+//! later one as well: a stream may hear it before its own piece is there, and a watch for a creation may be used up by
+//! it at the client, then be set by its own piece, and stay at the server until it fires.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -370,10 +369,7 @@ impl Checker {
                 let is_early = self.paths_are_long && watcher.is_told_early(event, ensemble, conn);
                 if is_early { Ok(()) } else { watcher.stream_told(event, ensemble, conn) }
             }
-            WatchItem::Event(event) => {
-                let is_early = self.paths_are_long && watcher.set_on != conn;
-                watcher.one_shot_told(event, &ensemble.history.happenings, is_early)
-            }
+            WatchItem::Event(event) => watcher.one_shot_told(event, &ensemble.history.happenings),
         };
         if let Err(why) = result {
             let what = format!("the watch #{tag} ({watcher:?}) is told {item:?} on {conn:?}: {why}");
@@ -472,9 +468,8 @@ impl Watcher {
     }
 
     /// One-shot watches end with what they are told. Of a change after the read that set them; if the server says of
-    /// which, then of the first, unless that came and went while nobody was connected, or an earlier piece of setWatches
-    /// brought a later one.
-    fn one_shot_told(&mut self, event: &WatchedEvent, happenings: &[Happening], is_early: bool) -> Result<(), String> {
+    /// which, then of the first, unless that came and went while nobody was connected.
+    fn one_shot_told(&mut self, event: &WatchedEvent, happenings: &[Happening]) -> Result<(), String> {
         self.state = Waits::Ended;
         let all = happenings.len();
         let Some(first) = self.next_heard(happenings, after(happenings, self.zxid)..all) else {
@@ -482,7 +477,7 @@ impl Watcher {
         };
         let Some(zxid) = event.zxid else { return Ok(()) };
         let told = Happening { zxid: zxid.wire(), kind: event.kind, path: event.path.clone() };
-        let is_first = happenings[first] == told || self.kind == WatchKind::Exist || is_early;
+        let is_first = happenings[first] == told || self.kind == WatchKind::Exist;
         if is_first && self.hears(&told) && happenings.contains(&told) {
             return Ok(());
         }

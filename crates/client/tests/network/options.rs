@@ -72,7 +72,7 @@ impl Options {
             op_every_ms: one_of(&[5, 20, 60]),
             others_every_ms: one_of(&[5, 30, 100]),
             fault_every_ms: one_of(&[50, 150, 400, 1_000]),
-            early_cuts: if padding == 0 { one_of(&[0, 10, 30]) } else { one_of(&[20, 60]) },
+            early_cuts: one_of(&[0, 10, 30]),
             bad_auths: one_of(&[0, 0, 0, 0, 0, 0, 0, 20]),
             closes: one_of(&[0, 0, 0, 0, 0, 0, 0, 10]),
             #[cfg(gk_planted_bugs)]

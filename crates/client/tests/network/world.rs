@@ -243,9 +243,7 @@ impl World {
         }
         let is_long = self.options.padding > 0;
         match self.rng.below(2) {
-            // With long paths: about where the first piece of setWatches ends and the second is under way.
-            0 if is_long => (Some(80_000 + self.rng.below(200_000)), None),
-            0 => (Some(self.rng.below(500)), None),
+            0 => (Some(self.rng.below(if is_long { 400_000 } else { 500 })), None),
             _ => (None, Some(self.rng.below(if is_long { 60_000 } else { 500 }))),
         }
     }
