@@ -51,6 +51,12 @@ const UNIT_TESTS: Step = Step::Cargo {
 };
 const TESTS: Step =
     Step::Cargo { name: "tests", arguments: &["test", "--workspace", "--all-features", "--locked"], environment: &[] };
+// Beside the seeds among the tests: more of them, in a build that is as fast as a release.
+const SIMULATOR: Step = Step::Cargo {
+    name: "simulator",
+    arguments: &["run", "--quiet", "--profile", "sim", "--locked", "--package", "gk-sim", "--", "--seeds", "200"],
+    environment: &[],
+};
 
 /// The root of the workspace this binary was built from.
 pub fn workspace_root() -> PathBuf {
@@ -65,7 +71,7 @@ pub fn workspace_root() -> PathBuf {
 pub fn run(root: &Path, depth: Depth) -> Result<(), Box<dyn Error>> {
     let steps: &[Step] = match depth {
         Depth::Quick => &[FORMAT, Step::Tidy, CLIPPY, UNIT_TESTS],
-        Depth::Full => &[FORMAT, Step::Tidy, CLIPPY, DOCUMENTATION, TESTS],
+        Depth::Full => &[FORMAT, Step::Tidy, CLIPPY, DOCUMENTATION, TESTS, SIMULATOR],
     };
     let (seconds, result) = timed(|| steps.iter().try_for_each(|step| announce(root, step)));
     result?;

@@ -10,9 +10,11 @@
 //!   it failing; `tidy/repository.rs` loads the files, `tidy/rust_text.rs` tells code from comments, strings and tests
 //! - [`ci`]: the steps of the gate, run in order up to the first failure
 //! - [`network`]: the client's session on a simulated network, for as many seeds as asked for
+//! - [`sim`]: the simulator of servers, disks and clients, likewise
 //!
 //! The binary (`main.rs`) only reads the command line.
 
 pub mod tidy;
 pub mod ci;
 pub mod network;
+pub mod sim;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use xtask::{ci, network, tidy};
+use xtask::{ci, network, sim, tidy};
 
 const USAGE: &str = "\
 usage: cargo xtask <command>
@@ -14,6 +14,8 @@ usage: cargo xtask <command>
   client-network [--seeds N | --seed S | --bugs]
                    the client's session on a simulated network: many seeds, one of them with every step shown, or a
                    hunt for planted bugs
+  sim [--seeds N [--from S] | --seed S [what a failure printed] | --lies]
+                   a server, its disk and its clients from one seed: many seeds, or one with every step shown
 ";
 
 fn main() -> ExitCode {
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
             Some(runs) => network::run(&root, runs),
             None => return usage(),
         },
+        ["sim", arguments @ ..] => sim::run(&root, arguments),
         [] | ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;
