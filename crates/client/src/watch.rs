@@ -80,6 +80,7 @@ impl Future for OneshotWatch {
 /// Servers do not remember what a persistent watch would have fired while the connection was down. So after every
 /// reconnect the stream has a [`WatchItem::Missed`]: read again what you follow. The same item stands for events that
 /// were dropped because the stream was not read: it keeps as many as the client's builder says (10,000).
+/// What follows a `Missed` may tell of changes that were told before: the next server may be a little behind the last.
 ///
 /// It ends with the session, and does not keep it alive. Dropped, the server forgets the watch (unless another stream of
 /// this session has the same path and mode).
