@@ -1,15 +1,17 @@
 //! The task of a session: it owns the socket and lets time pass. All else is the machine's ([`crate::core`]).
 //!
-//! After a batch of answers it steps aside once, to the end of the runtime's queue: the tasks that they woke make their next
-//! requests meanwhile, and all of them leave with one system call. Where a single request is under way there is nobody to
+//! After a batch of answers it steps aside, to the end of the runtime's queue: the tasks that they woke make their next
+//! requests meanwhile, and all of them leave with one system call. A large batch is taken in parts, so that the server is at
+//! work on one while the next is made. Where a single request is under way there is nobody to
 //! wait for, and on a runtime with several threads stepping aside would wake another one.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use gk_proto::{ConnId, Instant, Millis};
 use tokio::io::{AsyncRead, ReadBuf};
@@ -24,6 +26,8 @@ use crate::shared::{Command, Shared};
 const PIECE: usize = 64 * 1024;
 /// Pieces read before other tasks of the runtime get their turn.
 const PIECES_A_TURN: usize = 16;
+/// Tasks woken before what they ask is sent: the server works on it while the next are woken.
+const WOKEN_AT_ONCE: usize = 64;
 /// How long a server has to answer `isro`.
 const PROBE_TIME: Millis = Millis(1_000);
 
@@ -46,8 +50,10 @@ pub(crate) struct Driver {
     /// When the timer goes off. It may be early: a deadline that moved on is looked at again then.
     timer_at: Instant,
     has_stepped_aside: bool,
-    /// Answers handed out by this turn.
+    /// Answers handed out by the last reading.
     answered: u64,
+    /// Tasks that were answered and not woken yet.
+    to_wake: VecDeque<Waker>,
 }
 
 /// The connection.
@@ -62,7 +68,15 @@ impl Driver {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         let timer_at = shared.clock.now();
         let timer = Box::pin(tokio::time::sleep_until(shared.clock.runtime(timer_at)));
-        Self { shared, line: Line::Down, timer, timer_at, has_stepped_aside: false, answered: 0 }
+        Self {
+            shared,
+            line: Line::Down,
+            timer,
+            timer_at,
+            has_stepped_aside: false,
+            answered: 0,
+            to_wake: VecDeque::new(),
+        }
     }
 
     /// Carries out what the machine said about connections.
@@ -127,7 +141,8 @@ impl Driver {
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<()> {
         for _ in 0..PIECES_A_TURN {
             let Line::Up { conn, stream } = &mut self.line else { return Poll::Pending };
-            let (conn, shared, answered) = (*conn, &self.shared, &mut self.answered);
+            let (conn, shared) = (*conn, &self.shared);
+            let (answered, to_wake) = (&mut self.answered, &mut self.to_wake);
             let piece = with_scratch(|scratch| {
                 // Unlike try_read this knows that a short read has emptied the socket, and saves the call that says so.
                 let mut buffer = ReadBuf::new(scratch);
@@ -142,6 +157,7 @@ impl Driver {
                     let before = state.counters_mut().answers;
                     state.input(now, Input::Received(conn, bytes));
                     *answered += state.counters_mut().answers - before;
+                    to_wake.extend(state.take_wakers());
                 });
                 Poll::Ready(Ok(()))
             });
@@ -219,6 +235,22 @@ impl Driver {
         }
     }
 
+    /// Wakes the next tasks that were answered, and sends what those before them have asked meanwhile; true if it is to
+    /// step aside for them.
+    fn wake_some(&mut self, context: &mut Context<'_>) -> bool {
+        let steps_aside = !self.to_wake.is_empty() && self.expects_requests();
+        if steps_aside && self.has_stepped_aside {
+            let _ = self.poll_write(context);
+        }
+        let count = self.to_wake.len().min(WOKEN_AT_ONCE);
+        self.to_wake.drain(..count).for_each(Waker::wake);
+        if self.to_wake.is_empty() {
+            self.answered = 0;
+        }
+        self.has_stepped_aside = steps_aside;
+        steps_aside
+    }
+
     /// Whether tasks that are about to run have requests to make: those whose answers came just now. One alone, with nothing
     /// else under way, is not worth waiting for.
     fn expects_requests(&self) -> bool {
@@ -230,6 +262,7 @@ impl Drop for Driver {
     /// The runtime ends before the session: nobody will answer what waits.
     fn drop(&mut self) {
         self.shared.tell(Input::Detach);
+        self.to_wake.drain(..).for_each(Waker::wake);
     }
 }
 
@@ -250,12 +283,10 @@ impl Future for Driver {
         loop {
             this.obey();
             this.poll_dial(context);
-            let has_more = this.poll_read(context).is_ready() && matches!(this.line, Line::Up { .. });
+            let has_more =
+                this.to_wake.is_empty() && this.poll_read(context).is_ready() && matches!(this.line, Line::Up { .. });
             this.poll_time(context);
-            let steps_aside = !this.has_stepped_aside && this.expects_requests();
-            this.answered = 0;
-            this.has_stepped_aside = steps_aside;
-            if steps_aside {
+            if this.wake_some(context) {
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }

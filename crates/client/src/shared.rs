@@ -491,6 +491,11 @@ impl State {
         }
     }
 
+    /// Whom the last change concerned: to be woken by the caller, once the lock is free.
+    pub(crate) fn take_wakers(&mut self) -> std::vec::Drain<'_, Waker> {
+        self.wakers.drain(..)
+    }
+
     /// The session's task is about to sleep; true if nothing keeps it from that.
     pub(crate) fn sleep_driver(&mut self, context: &Context<'_>) {
         keep_waker(&mut self.driver, context);
