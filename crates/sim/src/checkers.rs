@@ -32,6 +32,8 @@ struct Facts {
     timeout_ms: i32,
     /// On the clock of this life of the server.
     heard: Instant,
+    /// The same, as of when the node last asked who was heard: what is heard right after that may come too late.
+    counted: Instant,
     closing: bool,
 }
 
@@ -127,7 +129,7 @@ impl Checker {
         let session = logged.header.session;
         match &logged.txn {
             Txn::CreateSession { timeout_ms } => {
-                let facts = Facts { password: None, timeout_ms: *timeout_ms, heard: now, closing: false };
+                let facts = Facts { password: None, timeout_ms: *timeout_ms, heard: now, counted: now, closing: false };
                 if self.sessions.insert(session, facts).is_some() {
                     self.fail(&format!("I16 session {session} is made a second time"));
                 }
@@ -151,7 +153,7 @@ impl Checker {
             return self.fail(&format!("I16 session {session} is closed and was never made"));
         };
         facts.closing = true;
-        let (silent_ms, timeout_ms) = (now.since(facts.heard).0, u64::try_from(facts.timeout_ms).unwrap_or(0));
+        let (silent_ms, timeout_ms) = (now.since(facts.counted).0, u64::try_from(facts.timeout_ms).unwrap_or(0));
         self.counts.expiries += u64::from(is_expiry);
         if is_expiry && silent_ms < timeout_ms {
             self.fail(&format!("I16 session {session} expires after {silent_ms} ms of silence, of {timeout_ms}"));
@@ -184,7 +186,24 @@ impl Checker {
         self.counts.resumed += 1;
         if let Some(facts) = self.sessions.get_mut(&session) {
             facts.heard = facts.heard.max(now);
+            facts.counted = facts.heard;
             facts.timeout_ms = timeout_ms;
+        }
+    }
+
+    /// The node asks all connections when they were heard.
+    pub(crate) fn collected(&mut self) {
+        for session in self.taps.values().filter_map(Tap::session) {
+            if let Some(facts) = self.sessions.get_mut(&session) {
+                facts.counted = facts.heard;
+            }
+        }
+    }
+
+    /// The node is told that a connection has ended.
+    pub(crate) fn disconnected(&mut self, session: SessionId) {
+        if let Some(facts) = self.sessions.get_mut(&session) {
+            facts.counted = facts.heard;
         }
     }
 }
@@ -247,6 +266,7 @@ impl Checker {
         self.sessions.retain(|session, _| self.model.session_at(last, *session).is_some());
         for facts in self.sessions.values_mut() {
             facts.heard = now;
+            facts.counted = now;
             facts.closing = false;
         }
     }
@@ -257,7 +277,7 @@ impl Checker {
     /// A connection was accepted.
     pub(crate) fn accepted(&mut self, conn: ConnId) {
         let ip = gk_proto::acl::Id::new("ip", "127.0.0.1");
-        self.taps.insert(conn, Tap::new(conn, ip));
+        self.taps.insert(conn, Tap::new(conn, ip, self.how));
     }
 
     /// The server took bytes from a socket.

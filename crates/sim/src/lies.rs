@@ -108,8 +108,8 @@ impl Lie {
                 place.copy_from_slice(&(zxid - 15).to_be_bytes());
             }
             (Self::SyncOlder, _, Some(at)) => {
-                // The answer to a sync is a header and a path, and no read has one.
-                let is_sync = |frame: &[u8]| frame.get(4 + reply::HEADER_LEN..) == Some(b"\0\0\0\x02/m");
+                // Only a sync names this path, and its answer echoes it.
+                let is_sync = |frame: &[u8]| frame.get(4 + reply::HEADER_LEN..) == Some(b"\0\0\0\x05/sync");
                 if !is_sync(&frames[at]) {
                     return false;
                 }

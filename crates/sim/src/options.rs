@@ -48,6 +48,8 @@ pub(crate) struct Options {
     /// Pauses of the snapshots' thread, milliseconds: between rounds, between purges.
     pub(crate) round_ms: u64,
     pub(crate) purge_ms: u64,
+    /// Ephemeral nodes up to which the end of a session deletes them at once.
+    pub(crate) inline_deletes: usize,
     /// A connection without a session is closed after so long, milliseconds.
     pub(crate) sessionless_ms: u64,
     /// Steps of the server after which the whole tree is compared, and after which a power failure is tried on a copy.
@@ -131,6 +133,7 @@ impl Options {
             log_file_bytes: pick(rng, &[5000, 50_000, u64::MAX]),
             round_ms: pick(rng, &[20, 200, 1000]),
             purge_ms: pick(rng, &[200, 2000, 20_000]),
+            inline_deletes: usize::try_from(pick(rng, &[0, 1, 4096])).unwrap_or(1),
             sessionless_ms: 500 + rng.below(2000),
             compare_every: 500,
             what_if_every: 2500,

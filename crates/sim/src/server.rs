@@ -75,7 +75,8 @@ impl Server {
     pub(crate) fn start(around: &mut Around, disk: Arc<MemDisk>, passwords: Passwords) -> Result<Self, StorageError> {
         around.process_started();
         let opened = gk_storage::open(disk, &around.options.store)?;
-        let Opened { tree, log, snapshots, report } = opened;
+        let Opened { mut tree, log, snapshots, report } = opened;
+        tree.set_inline_deletes_max(around.options.inline_deletes);
         around.note(|| format!("started at {:?}: {:?}", tree.last_zxid(), report.warnings));
         around.checker.recovered(&tree, around.server_instant());
         let config = Arc::new(around.options.node.clone());

@@ -52,8 +52,12 @@ impl World {
     pub(crate) fn new(mut rng: Rng, options: Options, trace: bool) -> Self {
         let mut key = [0; KEY_LEN];
         key.iter_mut().for_each(|byte| *byte = u8::try_from(rng.below(256)).unwrap_or(0));
-        let how =
-            Circumstances { quotas: options.node.enforce_quota, was_full: false, record_max: options.node.record_max };
+        let how = Circumstances {
+            quotas: options.node.enforce_quota,
+            was_full: false,
+            record_max: options.node.record_max,
+            inline_deletes: options.inline_deletes,
+        };
         let mut around = Around::new(rng, options.clone(), Checker::new(how), trace);
         let clients = options.clients.iter().enumerate();
         let clients = clients.map(|(number, client)| Client::new(number, client.clone(), &mut around)).collect();

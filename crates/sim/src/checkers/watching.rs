@@ -1,6 +1,6 @@
 //! I21: which events one connection must be sent, from the watches it has and the changes of each txn (semantics §7, §8).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gk_proto::acl::{AclList, Id, perm};
 use gk_proto::path;
@@ -138,32 +138,55 @@ impl Watching {
 
     /// The events of one change, in order. What the connection may not read uses up its watch and is not told.
     pub(super) fn fire(&mut self, change: &Change, ids: &[Id]) -> Vec<(EventType, String)> {
-        let mut events: Vec<(EventType, &str, &AclList)> = Vec::new();
+        let own = self.fire_node(change);
+        let parents = if change.kind == EventType::NodeDataChanged { None } else { self.fire_parent(change) };
+        readable(own.into_iter().chain(parents), ids)
+    }
+
+    /// The events of nodes that are gone all at once: those of the nodes, then each parent's, once.
+    pub(super) fn fire_dead(&mut self, changes: &[(Zxid, &Change)], ids: &[Id]) -> Vec<(EventType, String)> {
+        let mut events = Vec::new();
+        for (_, change) in changes {
+            events.extend(self.fire_node(change));
+        }
+        let mut parents = BTreeSet::new();
+        for (_, change) in changes {
+            if path::parent(&change.path).is_some_and(|parent| parents.insert(parent)) {
+                events.extend(self.fire_parent(change));
+            }
+        }
+        readable(events.into_iter(), ids)
+    }
+
+    fn fire_node<'c>(&mut self, change: &'c Change) -> Option<Fired<'c>> {
         let at = self.paths.get(&change.path).copied().unwrap_or_default();
         let ancestors = std::iter::successors(path::parent(&change.path), |above| path::parent(above));
         let covered = self.paths.values().any(|modes| modes.recursive)
             && ancestors.into_iter().any(|above| self.paths.get(above).is_some_and(|modes| modes.recursive));
         let told = at.data || at.persistent || at.recursive || covered;
         let is_deleted = change.kind == EventType::NodeDeleted;
-        if told || (is_deleted && at.child) {
-            events.push((change.kind, &change.path, &change.acl));
-        }
         if let Some(modes) = self.paths.get_mut(&change.path) {
             modes.data = false;
             modes.child &= !is_deleted;
         }
         self.tidy(&change.path);
-        if change.kind != EventType::NodeDataChanged
-            && let Some(parent) = path::parent(&change.path)
-            && let Some(modes) = self.paths.get_mut(parent)
-        {
-            if modes.child || modes.persistent {
-                events.push((EventType::NodeChildrenChanged, parent, &change.parent_acl));
-            }
-            modes.child = false;
-            self.tidy(parent);
-        }
-        let readable = events.into_iter().filter(|(_, _, acl)| allows(acl, perm::READ, ids));
-        readable.map(|(kind, path, _)| (kind, path.to_owned())).collect()
+        (told || (is_deleted && at.child)).then_some((change.kind, change.path.as_str(), &change.acl))
     }
+
+    fn fire_parent<'c>(&mut self, change: &'c Change) -> Option<Fired<'c>> {
+        let parent = path::parent(&change.path)?;
+        let modes = self.paths.get_mut(parent)?;
+        let told = modes.child || modes.persistent;
+        modes.child = false;
+        self.tidy(parent);
+        told.then_some((EventType::NodeChildrenChanged, parent, &change.parent_acl))
+    }
+}
+
+/// An event, and the ACL that says who may be told.
+type Fired<'c> = (EventType, &'c str, &'c AclList);
+
+fn readable<'c>(events: impl Iterator<Item = Fired<'c>>, ids: &[Id]) -> Vec<(EventType, String)> {
+    let allowed = events.filter(|(_, _, acl)| allows(acl, perm::READ, ids));
+    allowed.map(|(kind, path, _)| (kind, path.to_owned())).collect()
 }

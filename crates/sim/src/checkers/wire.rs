@@ -22,7 +22,7 @@ use gk_proto::watch::{EventType, WatcherEvent};
 use gk_proto::{ConnId, ErrorCode, SessionId, Xid, Zxid, reply};
 
 use super::watching::Watching;
-use crate::model::{Model, Verdict};
+use crate::model::{Change, Model, Verdict};
 use crate::spec::{self, Asker, Draft};
 
 /// One request that has no answer yet.
@@ -54,6 +54,7 @@ pub(crate) struct Tap {
     fired: Zxid,
     expected: VecDeque<(Zxid, EventType, String)>,
     caught_up: Vec<(EventType, String)>,
+    inline_deletes: usize,
 }
 
 /// What the wire says that others must know.
@@ -74,10 +75,12 @@ pub(crate) struct Circumstances {
     pub(crate) was_full: bool,
     /// Longest record that may be logged.
     pub(crate) record_max: usize,
+    /// The end of a session with more ephemeral nodes than this takes effect at once and is swept later.
+    pub(crate) inline_deletes: usize,
 }
 
 impl Tap {
-    pub(crate) fn new(conn: ConnId, ip: Id) -> Self {
+    pub(crate) fn new(conn: ConnId, ip: Id, how: Circumstances) -> Self {
         Self {
             conn,
             input: Vec::new(),
@@ -91,6 +94,7 @@ impl Tap {
             fired: Zxid::ZERO,
             expected: VecDeque::new(),
             caught_up: Vec::new(),
+            inline_deletes: how.inline_deletes,
         }
     }
 
@@ -234,11 +238,22 @@ impl Tap {
         if self.watching.is_empty() {
             return;
         }
-        for (zxid, change) in model.changes(after, upto) {
-            for (kind, path) in self.watching.fire(change, &self.asker.ids) {
-                self.expected.push_back((zxid, kind, path));
-            }
+        let changes: Vec<(Zxid, &Change)> = model.changes(after, upto).collect();
+        for of_one in changes.chunk_by(|(one, _), (next, _)| one == next) {
+            let Some((zxid, _)) = of_one.first() else { continue };
+            let events = if self.is_swept(model, *zxid) {
+                self.watching.fire_dead(of_one, &self.asker.ids)
+            } else {
+                of_one.iter().flat_map(|(_, change)| self.watching.fire(change, &self.asker.ids)).collect()
+            };
+            self.expected.extend(events.into_iter().map(|(kind, path)| (*zxid, kind, path)));
         }
+    }
+
+    /// Whether a txn ended a session whose nodes are swept later: then each parent is told once, after all nodes.
+    fn is_swept(&self, model: &Model, zxid: Zxid) -> bool {
+        let is_close = model.txn(zxid).is_some_and(|logged| matches!(logged.txn, Txn::CloseSession { .. }));
+        is_close && model.changes(Zxid(zxid.0 - 1), zxid).count() > self.inline_deletes
     }
 
     fn event(&mut self, zxid: i64, body: &[u8], model: &Model, said: &mut Vec<Said>) -> Verdict {
@@ -254,7 +269,8 @@ impl Tap {
         said.push(Said::Revealed(zxid));
         self.fire(model, zxid);
         // A session that ends without a list of its nodes lets them go in an order of the server's own.
-        let unlisted = model.txn(zxid).is_some_and(|logged| matches!(logged.txn, Txn::CloseSession { paths: None }));
+        let unlisted = model.txn(zxid).is_some_and(|logged| matches!(logged.txn, Txn::CloseSession { paths: None }))
+            || self.is_swept(model, zxid);
         let is_it = |(at, kind, path): &(Zxid, EventType, String)| {
             (*at, *kind, path.as_str()) == (zxid, event.kind, event.path.as_str())
         };

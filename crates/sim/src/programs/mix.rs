@@ -133,7 +133,7 @@ impl Program for Mix {
     fn next(&mut self, rng: &mut Rng) -> Call {
         match rng.below(100) {
             0..50 => Call::Write(self.write(rng)),
-            50..53 => Call::Write(Write::Sync { path: Some("/m".to_owned()) }),
+            50..53 => Call::Write(Write::Sync { path: Some("/sync".to_owned()) }),
             53..56 => Call::Auth { user: rng.below(3) },
             56..62 => Call::Unwatch(rng.next_u64()),
             62..64 if self.churns => Call::Close,

@@ -146,6 +146,7 @@ impl Server {
                 self.input(around, Input::Connect(connect));
             }
             Message::Disconnected { conn, session, heard } => {
+                around.checker.disconnected(session);
                 self.input(around, Input::Disconnected { conn, session, heard });
             }
             Message::Durable(upto) => self.input(around, Input::Durable { upto }),
@@ -168,6 +169,7 @@ impl Server {
 
     /// Tells the node which sessions were heard since the last time.
     fn collect_touches(&mut self, around: &mut Around) {
+        around.checker.collected();
         let since = std::mem::replace(&mut self.node.touches_since, around.server_instant());
         let heard = |conn: &ConnLane| {
             let at = conn.last_heard();
