@@ -7,7 +7,7 @@
 //! - [`arguments`]: the command line, and the texts of `--help`
 //! - [`logging`]: what a log line looks like
 //! - [`serve`]: the command `serve`: configuration in, banner out, exit code back
-//! - [`bench`]: the command `bench`: load on any ensemble, measured
+//! - [`mod@bench`]: the command `bench`: load on any ensemble, measured
 
 mod arguments;
 mod logging;

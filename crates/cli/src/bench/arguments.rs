@@ -72,7 +72,7 @@ pub(crate) struct BenchArguments {
     #[arg(long, value_name = "SCHEME:TEXT | @FILE")]
     pub(crate) auth: Vec<String>,
 
-    /// The node below which everything is made; it must not exist yet [default: /gamekeeper-bench-<random>]
+    /// The node below which everything is made; it must not exist yet [default: /gamekeeper-bench-RANDOM]
     #[arg(long, value_name = "PATH")]
     pub(crate) root: Option<String>,
 
@@ -90,7 +90,7 @@ pub(crate) struct BenchArguments {
 
     /// Remove what runs that were killed have left behind, and do nothing else
     ///
-    /// That is every node /gamekeeper-bench-<random>, or the one named with --root, that such a run has made and that
+    /// That is every node /gamekeeper-bench-RANDOM, or the one named with --root, that such a run has made and that
     /// none is using.
     #[arg(long)]
     pub(crate) clean: bool,
