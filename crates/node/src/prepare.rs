@@ -207,14 +207,20 @@ impl Prepare<'_> {
         Ok((Txn::Delete { path: path.to_owned() }, ReplyShape::Delete))
     }
 
-    /// The reaper's delete: no session, no ACL; the node must still be an empty container or TTL node.
+    /// The reaper's delete: no session, no ACL; the node must still be an empty container, or an empty TTL node past its
+    /// time. The reaper looked at what is applied: a setData that was accepted since has given it more.
     pub(crate) fn delete_container(&mut self, path: &str) -> Result<Txn, ErrorCode> {
         let (parent_path, parent) = self.parent_of_deletable(path)?;
         let node = self.outstanding.get(self.tree, path).ok_or(ErrorCode::NoNode)?;
         if node.child_count > 0 {
             return Err(ErrorCode::NotEmpty);
         }
-        if !matches!(node.owner, Owner::Container | Owner::Ttl(_)) {
+        let is_due = match node.owner {
+            Owner::Container => true,
+            Owner::Ttl(ttl_ms) => self.time.0.saturating_sub(node.stat.mtime.0) > ttl_ms,
+            Owner::Persistent | Owner::Session(_) => false,
+        };
+        if !is_due {
             return Err(ErrorCode::BadVersion);
         }
         self.put_deleted(path, &node, parent_path, &parent);
