@@ -170,7 +170,7 @@ impl Checker {
             }
             self.counts.txns += 1;
             let verdict = self.model.apply(logged);
-            self.judge(verdict.map_err(|what| format!("I15 {what}")));
+            self.judge(verdict.map_err(|what| if what.starts_with('I') { what } else { format!("I15 {what}") }));
         }
     }
 
@@ -256,7 +256,7 @@ impl Checker {
         for (zxid, logged) in std::mem::take(&mut self.proposed) {
             if zxid <= last {
                 let verdict = self.model.apply(&logged);
-                self.judge(verdict.map_err(|what| format!("I15 {what}")));
+                self.judge(verdict.map_err(|what| if what.starts_with('I') { what } else { format!("I15 {what}") }));
             }
         }
         let verdict = self.model.compare(tree);

@@ -368,7 +368,7 @@ impl Model {
             Owner::Persistent | Owner::Session(_) => false,
         };
         if !is_due {
-            return Err(format!("{zxid:?} at {:?} reaps {path}: {node:?}", header.time));
+            return Err(format!("I24 {zxid:?} at {:?} reaps {path}: {node:?}", header.time));
         }
         self.delete(zxid, path)
     }
@@ -403,7 +403,7 @@ impl Model {
         if let Some(listed) = listed
             && listed.iter().collect::<BTreeSet<_>>() != owned.iter().collect()
         {
-            return Err(format!("{zxid:?} closes session {session} with {listed:?}, which owns {owned:?}"));
+            return Err(format!("I17 {zxid:?} closes session {session} with {listed:?}, which owns {owned:?}"));
         }
         for path in listed.map_or(&owned[..], |listed| listed) {
             self.delete(zxid, path)?;
