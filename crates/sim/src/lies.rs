@@ -36,6 +36,8 @@ pub(crate) enum Lie {
     AnyPassword,
     /// A connection stops being served.
     NeverWoken,
+    /// Sockets are read long after something has arrived.
+    ReadLate,
     /// A connection keeps what it should have sent.
     Hoard,
     /// The tree changes without a txn.
@@ -44,7 +46,7 @@ pub(crate) enum Lie {
 
 impl Lie {
     /// All of them, with the invariants of which one must be found broken.
-    pub(crate) const ALL: [(Self, &'static [&'static str]); 18] = [
+    pub(crate) const ALL: [(Self, &'static [&'static str]); 19] = [
         (Self::DurableTooEarly, &["I9", "I11"]),
         (Self::ErrorIgnored, &["I9", "I11"]),
         (Self::SnapshotWrong, &["I11", "I13", "I28"]),
@@ -61,6 +63,7 @@ impl Lie {
         (Self::TouchesLost, &["I16"]),
         (Self::AnyPassword, &["I16"]),
         (Self::NeverWoken, &["I28"]),
+        (Self::ReadLate, &["I16"]),
         (Self::Hoard, &["I29"]),
         (Self::TreeChanged, &["I11", "I12", "I13", "I22", "I23"]),
     ];

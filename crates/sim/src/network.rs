@@ -52,6 +52,8 @@ pub(crate) struct Flow {
     under_way: usize,
     /// Has arrived and is not read.
     pub(crate) arrived: Vec<u8>,
+    /// Since when something of it is not read.
+    pub(crate) unread_since: Option<u64>,
     last: u64,
     /// No more bytes arrive than these.
     left: Option<usize>,
@@ -133,6 +135,9 @@ impl Flow {
                 *left -= taken;
             }
             self.arrived.extend(chunk.get(..taken).unwrap_or_default());
+            if taken > 0 {
+                self.unread_since.get_or_insert(now);
+            }
         }
     }
 

@@ -183,6 +183,7 @@ impl Server {
     fn effect(&mut self, around: &mut Around, effect: Effect) {
         match effect {
             Effect::Append { zxid, payload } => {
+                self.check_unread(around, &payload);
                 around.fold(&payload);
                 around.checker.proposed(zxid, &payload, around.server_instant());
                 self.node.appends.push((zxid, payload));
@@ -196,6 +197,24 @@ impl Server {
                     around.checker.resumed(*session, *timeout_ms, around.server_instant());
                 }
                 self.push(around, conn, delivery);
+            }
+        }
+    }
+
+    /// Design rule 5: nobody expires whose bytes have been waiting to be read, if only the server was at fault.
+    fn check_unread(&mut self, around: &mut Around, payload: &Bytes) {
+        let Ok(logged) = LoggedTxn::decode(payload) else { return };
+        if !matches!(logged.txn, Txn::CloseSession { .. }) || logged.header.cxid.0 != 0 {
+            return;
+        }
+        let patience = 4 * 1000 * around.options.lag_rare_us + 1_000_000;
+        let is_slow = around.options.node.tick.0 * 500_000 < patience;
+        for (id, lane) in &self.conns {
+            let since = around.network.pipes.get(id).and_then(|pipe| pipe.up.unread_since);
+            let waits = since.is_some_and(|since| since + patience < around.now);
+            if lane.session() == logged.header.session && waits && !is_slow && lane.could_read() {
+                let what = format!("I16 session {} expires, unread since {since:?}", lane.session());
+                around.checker.fail(&what);
             }
         }
     }
