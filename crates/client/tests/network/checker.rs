@@ -369,7 +369,11 @@ impl Checker {
                 let is_early = self.paths_are_long && watcher.is_told_early(event, ensemble, conn);
                 if is_early { Ok(()) } else { watcher.stream_told(event, ensemble, conn) }
             }
-            WatchItem::Event(event) => watcher.one_shot_told(event, &ensemble.history.happenings),
+            WatchItem::Event(event) => {
+                let is_early = self.paths_are_long && watcher.is_told_early(event, ensemble, conn);
+                let told = watcher.one_shot_told(event, &ensemble.history.happenings);
+                if is_early { Ok(()) } else { told }
+            }
         };
         if let Err(why) = result {
             let what = format!("the watch #{tag} ({watcher:?}) is told {item:?} on {conn:?}: {why}");
@@ -443,7 +447,9 @@ impl Watcher {
 
     /// Whether an earlier piece of setWatches brought an event that its own piece is not there for yet.
     fn is_told_early(&self, event: &WatchedEvent, ensemble: &Ensemble, conn: ConnId) -> bool {
-        let Some(zxid) = event.zxid.filter(|_| self.set_on != conn && self.missed == conn) else { return false };
+        // Only streams are told that something may have been missed.
+        let is_again = self.set_on != conn && (self.missed == conn || !self.is_stream());
+        let Some(zxid) = event.zxid.filter(|_| is_again) else { return false };
         let told = Happening { zxid: zxid.wire(), kind: event.kind, path: event.path.clone() };
         let registered = ensemble.registered(conn, self.kind, &self.path);
         registered.is_none_or(|registered| told.zxid <= registered)
