@@ -2,8 +2,8 @@
 //!
 //! After a batch of answers it steps aside, to the end of the runtime's queue: the tasks that they woke make their next
 //! requests meanwhile, and all of them leave with one system call. A large batch is taken in parts, so that the server is at
-//! work on one while the next is made. Where a single request is under way there is nobody to
-//! wait for, and on a runtime with several threads stepping aside would wake another one.
+//! work on one while the next is made. Where a single request is under way there is nobody to wait for, and on a runtime
+//! with several threads stepping aside would wake another one.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

@@ -496,7 +496,7 @@ impl State {
         self.wakers.drain(..)
     }
 
-    /// The session's task is about to sleep; true if nothing keeps it from that.
+    /// The session's task is about to sleep: from here on what is new wakes it.
     pub(crate) fn sleep_driver(&mut self, context: &Context<'_>) {
         keep_waker(&mut self.driver, context);
         self.is_driver_awake = false;

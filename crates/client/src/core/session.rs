@@ -408,11 +408,9 @@ impl Session {
             Link::Greeting { wire, .. } | Link::Open(Open { wire, .. }) => wire,
             Link::Waiting { .. } | Link::Connecting { .. } | Link::Over => return,
         };
-        self.last_heard = if matches!(self.state, SessionState::Connected | SessionState::ConnectedReadOnly) {
-            now
-        } else {
-            self.last_heard
-        };
+        if self.state.is_connected() {
+            self.last_heard = now;
+        }
         if wire.is_between_frames() {
             let used = self.frames(now, bytes);
             let rest = bytes.get(used..).unwrap_or_default();
