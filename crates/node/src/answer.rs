@@ -6,6 +6,7 @@ use gk_proto::stat::Stat;
 use gk_proto::{ConnId, ErrorCode, SessionId, Xid, Zxid};
 use gk_tree::Outcome;
 
+use crate::message::Request;
 use crate::prepare::ReplyShape;
 
 /// One place in the queue of replies.
@@ -29,6 +30,8 @@ pub(crate) enum Answer {
     Refused { conn: ConnId, xid: Xid, code: ErrorCode },
     /// Something that took none.
     Now { conn: ConnId, xid: Xid, result: Result<Body, ErrorCode> },
+    /// A read, answered from the tree at this place in the order.
+    Read(Request),
     /// A new session.
     Connected { conn: ConnId, session: SessionId, timeout_ms: i32 },
     /// The end of a session, with a reply if its client asked for it.
@@ -44,6 +47,7 @@ impl Answer {
             | Self::Refused { conn, .. }
             | Self::Now { conn, .. }
             | Self::Connected { conn, .. } => Some(*conn),
+            Self::Read(request) => Some(request.conn),
             Self::Closed { conn, .. } => *conn,
         }
     }

@@ -2,7 +2,9 @@
 //! `ZooKeeperServer.processPacket`, `CommitProcessor`).
 //!
 //! Reads are answered at once from the tree that is handed in; writes go to the node, and while one is in flight the
-//! reads behind it wait, so that answers leave in the order of the requests. Auth and sasl overtake, as in ZooKeeper.
+//! reads behind it wait, so that answers leave in the order of the requests. If another write follows, these reads are sent
+//! through the node ahead of it: they are answered between the two, and the writes of a client that mixes both reach the
+//! disk together. Auth and sasl overtake, as in ZooKeeper.
 //!
 //! Whoever drives this hands in everything that was delivered to the connection before it lets the machine read the
 //! tree, both under one guard: then an event always leaves before a reply that shows its effect (design rule 1).
@@ -22,13 +24,14 @@ use gk_proto::connect::{ConnectRequest, ConnectResponse};
 use gk_proto::jute::Reader;
 use gk_proto::op::OpCode;
 use gk_proto::request::{AuthPacket, HEADER_LEN, Header};
-use gk_proto::{ConnId, ErrorCode, Instant, SessionId, Xid, reply, watch};
+use gk_proto::{ConnId, ErrorCode, Instant, SessionId, Xid, Zxid, reply, watch};
 use gk_tree::{Tree, Watches};
 
 use crate::auth::{AuthRules, Ids, ip_id};
 use crate::config::NodeConfig;
 use crate::message::{Connect, Delivery, Request};
 
+pub use read::answer_read;
 pub use stats::{ConnStats, Latency};
 
 /// What a connection reads: the tree under a guard, and the watch tables.
@@ -76,6 +79,10 @@ const CONNECT_FRAME_MAX: usize = 4096;
 /// Requests waiting behind writes, and bytes of them, at which the connection is not read until some are answered.
 const HELD_MAX: usize = 1024;
 const HELD_BYTES_MAX: usize = 4 << 20;
+/// Bytes of answers to reads that may be on their way through the node: those of a client that takes nothing.
+const EXPECTED_MAX: usize = 1 << 20;
+/// A read whose answer is longer is not sent through the node.
+const EXPECTED_EACH_MAX: usize = 64 << 10;
 /// Frames answered, and bytes written, under one guard of the tree.
 const FRAMES_A_GUARD: usize = 128;
 const BYTES_A_GUARD: usize = 128 << 10;
@@ -103,16 +110,36 @@ enum Phase {
 /// A request whose answer must wait its turn.
 #[derive(Debug)]
 enum Held {
-    /// At the node.
-    Write { xid: Xid, op: OpCode, since: Instant },
-    /// Behind a write of this session, or behind a read that is; the whole frame body.
-    Behind(Box<[u8]>, Instant),
+    /// At the node: a write, or a read (`expected` bytes of answer) that stands before one.
+    AtNode { xid: Xid, op: OpCode, since: Instant, expected: usize },
+    /// Behind a write of this session, or behind a read that is.
+    Behind(Waiting),
+}
+
+/// A request that waits.
+#[derive(Debug)]
+struct Waiting {
+    /// The whole frame.
+    body: Box<[u8]>,
+    since: Instant,
+    /// Those of the connection when it came: an auth that overtakes it does not count for it (`Request.authInfo`).
+    ids: Ids,
+}
+
+/// A request as it is answered.
+struct Asked<'a> {
+    header: Header,
+    payload: &'a [u8],
+    since: Instant,
+    /// None: those that the connection has.
+    ids: Option<&'a Ids>,
 }
 
 /// The machine of one connection.
 ///
-/// - `held` is writes at the node, then whatever came after the first read behind them: a read never waits for nothing,
-///   and a write never overtakes a read (`check_invariants`).
+/// - `held` is what is at the node, then whatever came after the first read behind it that was not sent there: a read
+///   never waits for nothing, and a write never overtakes a read (`check_invariants`).
+/// - `expected` is the sum over `held`.
 /// - `partial` holds less than a frame, or what the phase, a guard's budget or a bound keeps from being served.
 #[derive(Debug)]
 pub struct Conn {
@@ -128,6 +155,7 @@ pub struct Conn {
     ids: Ids,
     held: VecDeque<Held>,
     held_bytes: usize,
+    expected: usize,
     partial: Vec<u8>,
     effects: VecDeque<Effect>,
     /// A long child list on its way: nothing behind it is answered before it is complete.
@@ -150,6 +178,7 @@ impl Conn {
             ids: Arc::new([ip_id(remote)]),
             held: VecDeque::new(),
             held_bytes: 0,
+            expected: 0,
             partial: Vec::new(),
             effects: VecDeque::new(),
             listing: None,
@@ -350,22 +379,51 @@ impl Conn {
             return self.close();
         }
         match op {
-            Some(op) if op.is_write() && !matches!(self.held.back(), Some(Held::Behind(..))) => {
-                self.held.push_back(Held::Write { xid: header.xid, op, since: now });
-                self.forward(header.xid, op, payload);
+            Some(op) if op.is_write() && self.send_reads_ahead(world) => {
+                self.held.push_back(Held::AtNode { xid: header.xid, op, since: now, expected: 0 });
+                self.forward(header.xid, op, payload, self.ids.clone());
             }
             _ if !self.held.is_empty() => {
                 self.held_bytes += body.len();
-                self.held.push_back(Held::Behind(body.into(), now));
+                self.held.push_back(Held::Behind(Waiting { body: body.into(), since: now, ids: self.ids.clone() }));
             }
-            _ => self.answer(now, now, header, payload, world, out),
+            _ => self.answer(now, &Asked { header, payload, since: now, ids: None }, world, out),
         }
         if op == Some(OpCode::CloseSession) {
             self.phase = Phase::Ending;
         }
     }
 
-    fn forward(&mut self, xid: Xid, op: OpCode, payload: &[u8]) {
+    /// Sends the reads that wait through the node, ahead of a write; false if one of them must be answered here first.
+    fn send_reads_ahead(&mut self, world: &impl World) -> bool {
+        let from = self.held.iter().rposition(|held| matches!(held, Held::AtNode { .. })).map_or(0, |last| last + 1);
+        let mut sent: Vec<(usize, Header, OpCode, usize)> = Vec::new();
+        let mut expected = self.expected;
+        for at in from..self.held.len() {
+            let Some(Held::Behind(Waiting { body, .. })) = self.held.get(at) else { return false };
+            let Ok(header) = Header::decode(&mut Reader::new(body)) else { return false };
+            let payload = body.get(HEADER_LEN..).unwrap_or_default();
+            let found = OpCode::from_code(header.op).and_then(|op| Some((op, read::expected(op, payload, world)?)));
+            let Some((op, bytes)) = found else { return false };
+            expected += bytes;
+            if bytes > EXPECTED_EACH_MAX || expected > EXPECTED_MAX {
+                return false;
+            }
+            sent.push((at, header, op, bytes));
+        }
+        for (at, Header { xid, .. }, op, expected) in sent {
+            let Some(held) = self.held.get_mut(at) else { break };
+            let Held::Behind(Waiting { since, .. }) = *held else { break };
+            let before = std::mem::replace(held, Held::AtNode { xid, op, since, expected });
+            let Held::Behind(Waiting { body, ids, .. }) = before else { break };
+            self.expected += expected;
+            self.held_bytes -= body.len().min(self.held_bytes);
+            self.forward(xid, op, body.get(HEADER_LEN..).unwrap_or_default(), ids);
+        }
+        true
+    }
+
+    fn forward(&mut self, xid: Xid, op: OpCode, payload: &[u8], ids: Ids) {
         self.held_bytes += payload.len();
         self.effects.push_back(Effect::Request(Request {
             conn: self.id,
@@ -373,26 +431,19 @@ impl Conn {
             xid,
             op,
             body: Bytes::copy_from_slice(payload),
-            ids: self.ids.clone(),
+            ids,
         }));
     }
 
     /// Answers what needs no agreement: reads, pings, and what nobody may ask.
-    fn answer(
-        &mut self,
-        now: Instant,
-        since: Instant,
-        h: Header,
-        payload: &[u8],
-        world: &impl World,
-        out: &mut Vec<u8>,
-    ) {
+    fn answer(&mut self, now: Instant, asked: &Asked<'_>, world: &impl World, out: &mut Vec<u8>) {
+        let Asked { header: h, since, .. } = *asked;
         let served = match OpCode::from_code(h.op) {
             Some(OpCode::Ping) => {
                 self.bare(Xid::PING, world.tree().last_zxid().wire(), ErrorCode::Ok, out);
                 true
             }
-            Some(op) => self.read(h.xid, op, payload, world, out),
+            Some(op) => self.read(asked, op, world, out),
             None => false,
         };
         if !served {
@@ -412,15 +463,15 @@ impl Conn {
                 self.stats.sent += 1;
             }
             Delivery::Reply { xid, zxid, result } => {
-                let Some(Held::Write { xid: asked, op, since }) = self.held.pop_front() else {
-                    panic!("{:?}: a reply to {xid:?} while no write is in flight", self.id);
-                };
-                assert_eq!(asked, xid, "{:?}: replies come in the order of the requests", self.id);
                 reply::encode_write(xid, zxid.wire(), &result, out);
-                self.stats.sent += 1;
-                self.stats.answered(op.code(), xid, zxid, since, now);
-                self.release(now, world, out);
-                self.serve_partial(now, world, out);
+                self.answered_by_node(now, xid, zxid, world, out);
+            }
+            Delivery::Answer { xid, zxid, frame, over_watched } => {
+                out.extend_from_slice(&frame);
+                if over_watched {
+                    return self.close();
+                }
+                self.answered_by_node(now, xid, zxid, world, out);
             }
             Delivery::Connected { session, password, timeout_ms } => {
                 self.phase = Phase::Open;
@@ -442,37 +493,50 @@ impl Conn {
         }
     }
 
+    /// The answer of the node to the first of what is there has been written; what waited for it goes on.
+    fn answered_by_node(&mut self, now: Instant, xid: Xid, zxid: Zxid, world: &impl World, out: &mut Vec<u8>) {
+        let Some(Held::AtNode { xid: asked, op, since, expected }) = self.held.pop_front() else {
+            panic!("{:?}: an answer to {xid:?} while nothing is at the node", self.id);
+        };
+        assert_eq!(asked, xid, "{:?}: answers come in the order of the requests", self.id);
+        self.expected -= expected;
+        self.stats.sent += 1;
+        self.stats.answered(op.code(), xid, zxid, since, now);
+        self.release(now, world, out);
+        self.serve_partial(now, world, out);
+    }
+
     /// Answers the reads that waited for the write that was just answered, then lets the writes behind them go: a
     /// write must not take effect before the reads that were asked ahead of it.
     fn release(&mut self, now: Instant, world: &impl World, out: &mut Vec<u8>) {
         while self.listing.is_none()
-            && let Some(Held::Behind(body, since)) = self.held.front()
+            && let Some(Held::Behind(Waiting { body, .. })) = self.held.front()
         {
             let Ok(header) = Header::decode(&mut Reader::new(body)) else { break };
             if write_of(header).is_some() {
                 break;
             }
-            let since = *since;
-            let Some(Held::Behind(body, _)) = self.held.pop_front() else { break };
+            let Some(Held::Behind(Waiting { body, since, ids })) = self.held.pop_front() else { break };
             self.held_bytes -= body.len().min(self.held_bytes);
-            self.answer(now, since, header, body.get(HEADER_LEN..).unwrap_or_default(), world, out);
+            let payload = body.get(HEADER_LEN..).unwrap_or_default();
+            self.answer(now, &Asked { header, payload, since, ids: Some(&ids) }, world, out);
         }
         let mut next = 0;
         while self.listing.is_none()
-            && let Some(Held::Behind(body, since)) = self.held.get(next)
+            && let Some(Held::Behind(Waiting { body, since, .. })) = self.held.get(next)
         {
             let Ok(header) = Header::decode(&mut Reader::new(body)) else { break };
             let Some(op) = write_of(header) else { break };
-            let sent = Held::Write { xid: header.xid, op, since: *since };
-            let Some(Held::Behind(body, _)) = self.held.get_mut(next).map(|held| std::mem::replace(held, sent)) else {
-                break;
-            };
+            let sent = Held::AtNode { xid: header.xid, op, since: *since, expected: 0 };
+            let before = self.held.get_mut(next).map(|held| std::mem::replace(held, sent));
+            let Some(Held::Behind(Waiting { body, ids, .. })) = before else { break };
             self.held_bytes -= body.len().min(self.held_bytes);
-            self.forward(header.xid, op, body.get(HEADER_LEN..).unwrap_or_default());
+            self.forward(header.xid, op, body.get(HEADER_LEN..).unwrap_or_default(), ids);
             next += 1;
         }
         if self.held.is_empty() {
             self.held_bytes = 0;
+            assert_eq!(self.expected, 0, "{:?}: answers expected while nothing is at the node", self.id);
         }
     }
 

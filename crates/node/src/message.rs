@@ -13,7 +13,8 @@ use gk_tree::Outcome;
 
 use crate::auth::Ids;
 
-/// A request of a connection that must go through the node.
+/// A request of a connection that must go through the node: a write, or a read between two writes of one connection,
+/// which is answered at its place in the order.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// Where the answer goes.
@@ -22,7 +23,7 @@ pub struct Request {
     pub session: SessionId,
     /// Echoed in the reply.
     pub xid: Xid,
-    /// A write (see [`OpCode::is_write`]).
+    /// A write (see [`OpCode::is_write`]), or one of the reads that [`crate::conn::answer_read`] answers.
     pub op: OpCode,
     /// Body of the frame, not decoded yet.
     pub body: Bytes,
@@ -91,6 +92,9 @@ pub enum Effect {
     },
     /// Apply to the shared tree in this order; answer with [`Input::Applied`].
     Apply(Vec<LoggedTxn>),
+    /// Answer from the tree as it is now, before anything that follows this effect, and hand the answer to the connection
+    /// ([`crate::conn::answer_read`]).
+    Read(Request),
     /// A limit was exceeded that is not enforced: tell the operator.
     OverQuota(OverQuota),
     /// Hand something to a connection; connections that are gone are skipped.
@@ -130,6 +134,17 @@ pub enum Delivery {
         zxid: Zxid,
         /// Body or error.
         result: Result<Body, ErrorCode>,
+    },
+    /// The answer to a read that was sent through the node.
+    Answer {
+        /// Of the request.
+        xid: Xid,
+        /// Last txn applied when it was made.
+        zxid: Zxid,
+        /// The whole frame.
+        frame: Vec<u8>,
+        /// The connection watches more than it may and is to be closed.
+        over_watched: bool,
     },
     /// The handshake succeeded.
     Connected {

@@ -4,7 +4,8 @@
 //! A write becomes a txn (checked, encoded once, proposed), is durable, is committed, is applied, and then its reply
 //! leaves. What needs no txn (sync, a request that cannot be decoded) waits in the same queue for all before it.
 //!
-//! Not done here: reads (a connection reads the shared tree itself), watches (fired by whoever applies), roles of an
+//! Not done here: reads (a connection reads the shared tree itself; those between two writes of one connection only take
+//! their place in the queue here), watches (fired by whoever applies), roles of an
 //! ensemble.
 
 use std::collections::VecDeque;
@@ -63,6 +64,8 @@ pub struct Node {
     /// Txns proposed and not yet handed out to be applied.
     proposed: VecDeque<LoggedTxn>,
     waiting: VecDeque<Waiting>,
+    /// The txns behind which reads wait in `waiting`: nothing later is handed out before these are answered.
+    reads: VecDeque<Zxid>,
     applied: Zxid,
     /// Until this txn is applied no request is prepared: it changes more than the table of changes can say.
     barrier: Option<Zxid>,
@@ -98,6 +101,7 @@ impl Node {
             sessions,
             proposed: VecDeque::new(),
             waiting: VecDeque::new(),
+            reads: VecDeque::new(),
             barrier: None,
             held: VecDeque::new(),
             disk_full: false,
@@ -202,6 +206,8 @@ impl Node {
         let unapplied = self.zab.proposed().0 - self.applied.0;
         assert_eq!(u64::try_from(takers), Ok(unapplied), "one waiting entry a txn");
         assert!(self.waiting.iter().is_sorted_by_key(|waiting| waiting.zxid), "replies leave in zxid order");
+        let reads = self.waiting.iter().filter(|waiting| matches!(waiting.answer, Answer::Read(_)));
+        assert!(reads.map(|waiting| waiting.zxid).eq(self.reads.iter().copied()), "each read stops what is behind it");
     }
 
     fn connect(&mut self, now: Now, connect: Connect) {
@@ -265,6 +271,9 @@ impl Node {
             Some(known) if known.closing => return self.answer_now(&request, Err(ErrorCode::SessionExpired)),
             Some(_) => {}
         }
+        if !request.op.is_write() {
+            return self.read(request);
+        }
         let Some(Ok(write)) = Write::decode(request.op, &request.body) else {
             return self.answer_now(&request, Err(ErrorCode::MarshallingError));
         };
@@ -283,6 +292,14 @@ impl Node {
             | Write::Check { .. }
             | Write::Multi(_) => self.write(now, &request, &write, tree),
         }
+    }
+
+    /// A read behind a write and ahead of another one of its connection: it sees the first and not the second.
+    fn read(&mut self, request: Request) {
+        let zxid = self.zab.proposed();
+        self.reads.push_back(zxid);
+        self.waiting.push_back(Waiting { zxid, takes_outcome: false, answer: Answer::Read(request) });
+        self.flush_answers();
     }
 
     fn write(&mut self, now: Now, request: &Request, write: &Write, tree: &Tree) {
@@ -441,10 +458,16 @@ impl Node {
         }
     }
 
-    /// Hands committed txns out in batches small enough that no reader waits long.
+    /// Hands committed txns out in batches small enough that no reader waits long, up to the next read that has its place
+    /// among them.
     fn commit(&mut self, upto: Zxid) {
         let (mut batch, mut bytes) = (Vec::new(), 0);
-        while self.proposed.front().is_some_and(|logged| logged.header.zxid <= upto) {
+        let reads = self.reads.front().copied();
+        let is_next = |logged: &LoggedTxn| {
+            let zxid = logged.header.zxid;
+            zxid <= upto && reads.is_none_or(|read| zxid <= read)
+        };
+        while self.proposed.front().is_some_and(is_next) {
             let Some(logged) = self.proposed.pop_front() else { break };
             bytes += data_len(&logged.txn);
             batch.push(logged);
@@ -470,6 +493,8 @@ impl Node {
         assert!(outcomes.next().is_none(), "more outcomes than txns");
         self.applied = upto;
         self.outstanding.applied(upto);
+        // What a read held back follows it.
+        self.commit(self.zab.committed());
         if self.barrier.is_some_and(|barrier| barrier <= upto) {
             self.barrier = None;
             let held = std::mem::take(&mut self.held);
@@ -489,6 +514,10 @@ impl Node {
             }
             Answer::Refused { conn, xid, code } => self.deliver(conn, Delivery::Reply { xid, zxid, result: Err(code) }),
             Answer::Now { conn, xid, result } => self.deliver(conn, Delivery::Reply { xid, zxid, result }),
+            Answer::Read(request) => {
+                self.reads.pop_front();
+                self.effects.push_back(Effect::Read(request));
+            }
             Answer::Connected { conn, session, timeout_ms } => self.connected(conn, session, timeout_ms),
             Answer::Closed { conn, session, reply } => {
                 self.sessions.remove(session);
@@ -562,6 +591,7 @@ impl Node {
     fn shrink(&mut self) {
         self.proposed.shrink_to(QUEUE_KEPT);
         self.waiting.shrink_to(QUEUE_KEPT);
+        self.reads.shrink_to(QUEUE_KEPT);
         self.effects.shrink_to(QUEUE_KEPT);
         self.scratch.shrink_to(QUEUE_KEPT);
         self.outstanding.shrink_to(QUEUE_KEPT);

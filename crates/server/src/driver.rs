@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use gk_node::{Delivery, Effect, Input, Node, OverQuota};
+use gk_node::{Delivery, Effect, Input, Node, OverQuota, Request};
 use gk_proto::acl::perm;
 use gk_proto::txn::LoggedTxn;
 use gk_proto::{ConnId, Instant, Millis, SessionId, Zxid};
@@ -174,6 +174,7 @@ impl Driver {
                 match effect {
                     Effect::Append { zxid, payload } => self.appends.push((zxid, payload)),
                     Effect::Apply(txns) => self.apply(txns),
+                    Effect::Read(request) => self.read(&request),
                     Effect::OverQuota(over) => self.over_quota(&over),
                     Effect::Deliver(conn, delivery) => self.deliver(conn, delivery),
                 }
@@ -202,6 +203,18 @@ impl Driver {
             txns.iter().map(apply).collect()
         });
         self.follow_ups.push(Input::Applied { upto, outcomes });
+    }
+
+    /// Answers a read that has its place between two txns. Its connection may end meanwhile, and with it its watches: one
+    /// that was set after that is taken back.
+    fn read(&mut self, request: &Request) {
+        let Some(link) = self.shared.link(request.conn) else { return };
+        let answer = gk_node::conn::answer_read(request, &self.shared.rules, &self.shared.world());
+        if self.shared.link(request.conn).is_none() {
+            self.shared.watches.lock().drop_conn(request.conn);
+            return;
+        }
+        push(&link, answer, &mut self.to_wake);
     }
 
     /// One line a second at most: a client over its limit may write thousands of times.

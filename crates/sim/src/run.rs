@@ -181,7 +181,7 @@ pub fn main(arguments: &[&str]) -> ExitCode {
 }
 
 /// Seeds in which a lie must be found.
-const LIE_SEEDS: u64 = 60;
+const LIE_SEEDS: u64 = 300;
 
 /// The first seed in which a lie is found, and as what.
 fn find_lie(lie: Lie) -> Option<(u64, Violation)> {

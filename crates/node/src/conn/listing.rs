@@ -6,6 +6,7 @@ use gk_proto::{ErrorCode, Xid, Zxid, reply};
 use gk_tree::{NodeRef, WatchKind};
 
 use super::{Conn, World};
+use crate::auth::Ids;
 
 /// Names encoded under one guard; a list that is not longer is encoded at once.
 pub(super) const PIECE: usize = 1024;
@@ -17,6 +18,8 @@ const TRIES_MAX: u32 = 3;
 pub(super) struct Listing {
     xid: Xid,
     path: String,
+    /// Who asks, as of when they did.
+    ids: Ids,
     watch: bool,
     /// Whether the reply has a stat.
     stat: bool,
@@ -30,9 +33,9 @@ pub(super) struct Listing {
 }
 
 impl Listing {
-    pub(super) fn new(xid: Xid, path: &str, watch: bool, stat: bool) -> Self {
+    pub(super) fn new(xid: Xid, path: &str, (watch, stat): (bool, bool), ids: Ids) -> Self {
         let (path, names) = (path.to_owned(), Vec::new());
-        Self { xid, path, watch, stat, names, place: 0, count: 0, version: (0, Zxid::ZERO), tries: 0 }
+        Self { xid, path, ids, watch, stat, names, place: 0, count: 0, version: (0, Zxid::ZERO), tries: 0 }
     }
 
     /// Encodes one more piece; true once all names are there.
@@ -63,7 +66,7 @@ impl Conn {
         let Some(mut listing) = self.listing.take() else { return };
         // The zxid and the watch belong to the last piece: what changes after it is told by an event.
         let zxid = world.tree().last_zxid().wire();
-        let node = match self.readable(&listing.path, world) {
+        let node = match self.asker(&listing.ids).readable(&listing.path, world) {
             Ok(node) => node,
             Err(code) => return self.bare(listing.xid, zxid, code, out),
         };

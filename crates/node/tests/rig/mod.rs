@@ -282,6 +282,10 @@ impl Rig {
                 self.undurable.push_back(zxid);
             }
             Effect::Apply(txns) => self.apply(&txns),
+            Effect::Read(request) => {
+                let answer = conn::answer_read(&request, &self.rules, &Reading(&self.tree, &self.watches));
+                self.deliver(request.conn, answer);
+            }
             Effect::OverQuota(over) => {
                 self.trace.push(format!("over quota {} {} of {}", over.path, over.what, over.limit))
             }

@@ -25,6 +25,8 @@ use super::watching::Watching;
 use crate::model::{Change, Model, Verdict};
 use crate::spec::{self, Asker, Draft};
 
+const DIGEST: DigestScheme = DigestScheme { super_digest: None, algorithm: DigestAlgorithm::Sha1 };
+
 /// One request that has no answer yet.
 #[derive(Debug)]
 struct Asked {
@@ -33,7 +35,7 @@ struct Asked {
     body: Bytes,
     /// The last txn that anybody had been told of when it arrived.
     revealed: Zxid,
-    /// How many ids the connection had then. It goes on with these or, if an auth overtakes it, with more.
+    /// How many ids those auths that came before it had earned: an auth that overtakes it does not count for it.
     ids: usize,
 }
 
@@ -45,7 +47,10 @@ pub(crate) struct Tap {
     hello: Option<ConnectRequest>,
     greeted: bool,
     pending: VecDeque<Asked>,
+    /// What it is and may be told: ids that were earned and answered.
     asker: Asker,
+    /// All ids that were earned, answered or not.
+    earned: Vec<Id>,
     last_zxid: Zxid,
     /// Zxid of the last write that was answered as a txn.
     last_write: Zxid,
@@ -87,7 +92,8 @@ impl Tap {
             hello: None,
             greeted: false,
             pending: VecDeque::new(),
-            asker: Asker { session: SessionId::NONE, ids: vec![ip] },
+            asker: Asker { session: SessionId::NONE, ids: vec![ip.clone()] },
+            earned: vec![ip],
             last_zxid: Zxid::ZERO,
             last_write: Zxid::ZERO,
             watching: Watching::default(),
@@ -118,7 +124,10 @@ impl Tap {
             let Ok(header) = request::Header::decode(&mut Reader::new(&frame)) else { continue };
             let Some(op) = OpCode::from_code(header.op) else { continue };
             let body = Bytes::from(frame).slice(HEADER_LEN..);
-            let ids = self.asker.ids.len();
+            if op == OpCode::Auth {
+                self.earn(&body);
+            }
+            let ids = self.earned.len();
             self.pending.push_back(Asked { xid: header.xid, op, body, revealed, ids });
         }
     }
@@ -215,18 +224,31 @@ impl Tap {
 
     fn authenticated(&mut self, asked: &Asked, err: i32) -> Verdict {
         let packet = AuthPacket::decode(&asked.body).map_err(|error| format!("I25 {error}"))?;
-        let digest = DigestScheme { super_digest: None, algorithm: DigestAlgorithm::Sha1 };
-        let is_known = packet.scheme.as_deref() == Some(digest.name());
+        let is_known = packet.scheme.as_deref() == Some(DIGEST.name());
         if is_known != (err == 0) {
             return Err(format!("I25 scheme {:?} answered with {err}", packet.scheme));
         }
+        let told = self.earned.get(..asked.ids).unwrap_or_default();
+        self.asker.ids = told.to_vec();
+        Ok(())
+    }
+
+    /// An auth has come: what is asked after it may count on what it earns.
+    fn earn(&mut self, body: &[u8]) {
+        let Ok(packet) = AuthPacket::decode(body) else { return };
+        let is_known = packet.scheme.as_deref() == Some(DIGEST.name());
         let remote = core::net::IpAddr::from([127, 0, 0, 1]);
-        for id in digest.authenticate(remote, packet.auth).filter(|_| is_known).into_iter().flatten() {
-            if !self.asker.ids.contains(&id) {
-                self.asker.ids.push(id);
+        for id in DIGEST.authenticate(remote, packet.auth).filter(|_| is_known).into_iter().flatten() {
+            if !self.earned.contains(&id) {
+                self.earned.push(id);
             }
         }
-        Ok(())
+    }
+
+    /// Who asked that, with the ids of then.
+    fn asker(&self, asked: &Asked) -> Asker {
+        let ids = self.earned.get(..asked.ids).unwrap_or_default();
+        Asker { session: self.asker.session, ids: ids.to_vec() }
     }
 
     /// Turns changes up to a txn into events that must come.
@@ -301,7 +323,7 @@ impl Tap {
         };
         if let Some(read) = Read::decode(asked.op, &asked.body) {
             let read = read.map_err(|error| format!("I18 {error}"))?;
-            return self.read(&read, told, zxid, model);
+            return self.read(&self.asker(asked), &read, told, zxid, model);
         }
         match Write::decode(asked.op, &asked.body) {
             Some(Ok(Write::Sync { .. })) if zxid < asked.revealed => {
@@ -313,7 +335,14 @@ impl Tap {
         }
     }
 
-    fn read(&mut self, read: &Read<'_>, told: Result<Answer, i32>, zxid: Zxid, model: &Model) -> Verdict {
+    fn read(
+        &mut self,
+        asker: &Asker,
+        read: &Read<'_>,
+        told: Result<Answer, i32>,
+        zxid: Zxid,
+        model: &Model,
+    ) -> Verdict {
         if let Read::SetWatches(list) = read {
             let expected = self.watching.catch_up(model, zxid, list);
             let told = std::mem::take(&mut self.caught_up);
@@ -336,7 +365,7 @@ impl Tap {
             | Read::Watches { .. }
             | Read::AddWatch { .. }
             | Read::SetWatches(_)
-            | Read::MultiRead(_) => spec::read(model, zxid, read, &self.asker),
+            | Read::MultiRead(_) => spec::read(model, zxid, read, asker),
         };
         if told.map(sorted) != expected.clone().map(sorted).map_err(ErrorCode::code) {
             return Err(format!("I23 {read:?} answered at {zxid:?} with {err}, and not with {expected:?}"));
@@ -377,19 +406,13 @@ impl Tap {
         }
         self.last_write = zxid;
         let mut expected = Vec::new();
-        for count in asked.ids..=self.asker.ids.len() {
-            let ids = self.asker.ids.iter().take(count).cloned().collect();
-            let asker = Asker { session: self.asker.session, ids };
-            let answer = |quotas| Draft::new(model, zxid, logged.header.time, &asker, quotas).answer(write);
-            expected.push(answer(how.quotas).map_err(ErrorCode::code));
-            if how.quotas {
-                // Usage is that of what is applied, which the version before the txn may be ahead of.
-                expected.push(if is_about_quota(&told) {
-                    told.clone()
-                } else {
-                    answer(false).map_err(ErrorCode::code)
-                });
-            }
+        let asker = self.asker(asked);
+        let answer = |quotas| Draft::new(model, zxid, logged.header.time, &asker, quotas).answer(write);
+        expected.push(answer(how.quotas).map_err(ErrorCode::code));
+        if how.quotas {
+            // Usage is that of what is applied, which the version before the txn may be ahead of.
+            let other = if is_about_quota(&told) { told.clone() } else { answer(false).map_err(ErrorCode::code) };
+            expected.push(other);
         }
         if expected.contains(&told) {
             return Ok(());

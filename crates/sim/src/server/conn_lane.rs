@@ -36,9 +36,15 @@ pub(super) struct ConnLane {
 }
 
 /// What the machine reads, under one guard.
-struct Guarded<'a> {
+pub(super) struct Guarded<'a> {
     tree: &'a Tree,
     watches: std::cell::RefCell<&'a mut Watches>,
+}
+
+impl<'a> Guarded<'a> {
+    pub(super) fn new(tree: &'a Tree, watches: &'a mut Watches) -> Self {
+        Self { tree, watches: std::cell::RefCell::new(watches) }
+    }
 }
 
 impl World for Guarded<'_> {
@@ -217,7 +223,7 @@ impl Server {
         }
         lane.is_ready = false;
         let (mut out, mut wanted) = (Vec::new(), Vec::new());
-        let world = Guarded { tree: &self.tree, watches: std::cell::RefCell::new(&mut self.watches) };
+        let world = Guarded::new(&self.tree, &mut self.watches);
         for delivery in std::mem::take(&mut lane.outbox) {
             lane.conn.handle(now, Input::Deliver(delivery), &world, &mut out);
             lane.effects(&mut wanted);

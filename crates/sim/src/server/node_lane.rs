@@ -11,7 +11,7 @@ use gk_proto::watch::EventType;
 use gk_proto::{ConnId, Instant, SessionId, WallTime, Xid, Zxid};
 use gk_tree::{Change, ChangeSink, DeadOwner, Outcome, Watches};
 
-use super::conn_lane::ConnLane;
+use super::conn_lane::{ConnLane, Guarded};
 use super::{Message, Server};
 use crate::around::{Around, Event, Lane, Wake};
 use crate::lies::Lie;
@@ -189,6 +189,14 @@ impl Server {
                 self.node.appends.push((zxid, payload));
             }
             Effect::Apply(txns) => self.apply(around, &txns),
+            Effect::Read(request) => {
+                if !self.conns.contains_key(&request.conn) {
+                    return;
+                }
+                let world = Guarded::new(&self.tree, &mut self.watches);
+                let answer = gk_node::conn::answer_read(&request, &self.rules, &world);
+                self.push(around, request.conn, answer);
+            }
             Effect::OverQuota(_) => {}
             Effect::Deliver(conn, delivery) => {
                 if let Delivery::Connected { session, timeout_ms, .. } = &delivery
