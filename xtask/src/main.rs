@@ -14,7 +14,7 @@ usage: cargo xtask <command>
   client-network [--seeds N | --seed S | --bugs]
                    the client's session on a simulated network: many seeds, one of them with every step shown, or a
                    hunt for planted bugs
-  sim [--seeds N [--from S] | --seed S [what a failure printed] | --lies]
+  sim [--seeds N [--from S] | --seed S [what a failure printed] | --lies | --bugs [NAME …]]
                    a server, its disk and its clients from one seed: many seeds, or one with every step shown
 ";
 

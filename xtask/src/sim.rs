@@ -17,6 +17,11 @@ pub fn run(root: &Path, arguments: &[&str]) -> Result<(), Box<dyn Error>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(["run", "--quiet", "--profile", "sim", "--locked", "--package", "gk-sim", "--"]);
+    if arguments.first() == Some(&"--bugs") {
+        command
+            .env("RUSTFLAGS", "--cfg gk_planted_bugs")
+            .env("CARGO_TARGET_DIR", root.join("target").join("planted-bugs"));
+    }
     let status = command.args(arguments).current_dir(root).status()?;
     if status.success() { Ok(()) } else { Err("sim: failed, as shown above".into()) }
 }

@@ -24,7 +24,7 @@ use gk_proto::connect::{ConnectRequest, ConnectResponse};
 use gk_proto::jute::Reader;
 use gk_proto::op::OpCode;
 use gk_proto::request::{AuthPacket, HEADER_LEN, Header};
-use gk_proto::{ConnId, ErrorCode, Instant, SessionId, Xid, Zxid, reply, watch};
+use gk_proto::{ConnId, ErrorCode, Instant, SessionId, Xid, Zxid, planted, reply, watch};
 use gk_tree::{Tree, Watches};
 
 use crate::auth::{AuthRules, Ids, ip_id};
@@ -382,6 +382,9 @@ impl Conn {
             Some(op) if op.is_write() && self.send_reads_ahead(world) => {
                 self.held.push_back(Held::AtNode { xid: header.xid, op, since: now, expected: 0 });
                 self.forward(header.xid, op, payload, self.ids.clone());
+            }
+            Some(op) if planted!(ReadOvertakesWrite) && !op.is_write() => {
+                self.answer(now, &Asked { header, payload, since: now, ids: None }, world, out);
             }
             _ if !self.held.is_empty() => {
                 self.held_bytes += body.len();

@@ -15,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 use gk_proto::reply::Body;
 use gk_proto::request::Write;
 use gk_proto::txn::{self, LoggedTxn, Txn, TxnHeader};
-use gk_proto::{ConnId, ErrorCode, Instant, Millis, SessionId, WallTime, Xid, Zxid};
+use gk_proto::{ConnId, ErrorCode, Instant, Millis, SessionId, WallTime, Xid, Zxid, planted};
 use gk_tree::{Outcome, ReapCursor, Tree};
 use gk_zab::Zab;
 
@@ -217,6 +217,11 @@ impl Node {
             return;
         }
         let known = self.sessions.get(session).is_some_and(|known| !known.closing);
+        if planted!(OwnerCutBeforePassword)
+            && let Some(owner) = self.sessions.get(session).and_then(|known| known.owner)
+        {
+            self.deliver(owner, Delivery::Close);
+        }
         // The password comes first: a stranger must not be able to cut the owner off (hazards, row 89).
         if !known || !self.passwords.is_right(session, &password) {
             self.deliver(conn, Delivery::Refused);
@@ -270,6 +275,16 @@ impl Node {
             Some(known) if known.owner != Some(request.conn) => return self.deliver(request.conn, Delivery::Close),
             Some(known) if known.closing => return self.answer_now(&request, Err(ErrorCode::SessionExpired)),
             Some(_) => {}
+        }
+        #[cfg(gk_planted_bugs)]
+        if planted!(MovedSessionNeedsPlainWrite)
+            && let Some(known) = self.sessions.get_mut(request.session)
+        {
+            let is_multi = request.op == gk_proto::op::OpCode::Multi;
+            known.moved &= is_multi;
+            if known.moved {
+                return self.deliver(request.conn, Delivery::Close);
+            }
         }
         if !request.op.is_write() {
             return self.read(request);
@@ -331,7 +346,7 @@ impl Node {
                 let digest = self.outstanding.digest();
                 self.scratch.clear();
                 txn::encode(&header, &txn, digest, &mut self.scratch);
-                if self.scratch.len() > self.config.record_max {
+                if self.scratch.len() > self.config.record_max && !planted!(RecordTooLong) {
                     self.outstanding.roll_back(&mark);
                     return self.answer_now(request, Err(ErrorCode::MarshallingError));
                 }

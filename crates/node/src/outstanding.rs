@@ -7,7 +7,7 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use gk_proto::acl::AclList;
 use gk_proto::stat::{Owner, StatPersisted};
-use gk_proto::{SessionId, Zxid, digest};
+use gk_proto::{SessionId, Zxid, digest, planted};
 use gk_tree::{NodeRef, Tree};
 use hashbrown::HashMap;
 
@@ -117,6 +117,10 @@ impl Outstanding {
 
     /// Takes back all since the mark.
     pub(crate) fn roll_back(&mut self, mark: &Mark) {
+        if planted!(FailedMultiBelieved) {
+            self.digest = mark.digest;
+            return;
+        }
         while self.undo.len() > mark.undo {
             let Some((key, old)) = self.undo.pop() else { break };
             match old {
@@ -148,7 +152,7 @@ impl Outstanding {
             .filter(|path| self.table.get(path.as_str()).is_none_or(|pending| owned(&pending.entry)))
             .collect();
         let mut fresh = BTreeSet::new();
-        for (_, path) in &self.queue {
+        for (_, path) in self.queue.iter().filter(|_| !planted!(PendingEphemeralLeft)) {
             let known = || tree.find(path).is_some_and(|node| node.owner() == Owner::Session(session));
             if self.table.get(path).is_some_and(|pending| owned(&pending.entry)) && !known() {
                 fresh.insert(path.to_string());

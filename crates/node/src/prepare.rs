@@ -7,7 +7,7 @@ use gk_proto::op::{CreateMode, OpCode};
 use gk_proto::request::{AclSpec, Create, Write};
 use gk_proto::stat::{Owner, StatPersisted, TTL_MAX_MS};
 use gk_proto::txn::{CreateKind, Txn};
-use gk_proto::{ErrorCode, SessionId, WallTime, Zxid, path};
+use gk_proto::{ErrorCode, SessionId, WallTime, Zxid, path, planted};
 use gk_tree::{Quota, Tree};
 
 use crate::auth::{AuthRules, Ids};
@@ -126,8 +126,11 @@ impl Prepare<'_> {
         let parent = self.outstanding.get(self.tree, parent_path).ok_or(ErrorCode::NoNode)?;
         self.allow(&parent, perm::CREATE)?;
         let sequential = request.mode().is_some_and(CreateMode::is_sequential);
-        let path =
-            if sequential { format!("{}{:010}", request.path, parent.stat.cversion) } else { request.path.clone() };
+        let mut number = parent.stat.cversion;
+        if planted!(SequenceOfApplied) {
+            number = self.tree.find(parent_path).map_or(number, |parent| parent.stat().cversion);
+        }
+        let path = if sequential { format!("{}{number:010}", request.path) } else { request.path.clone() };
         if !path::is_valid(&path) {
             return Err(ErrorCode::BadArguments);
         }
@@ -276,6 +279,9 @@ impl Prepare<'_> {
     fn check_quota(&mut self, path: &str, count: i64, bytes: i64) -> Result<(), ErrorCode> {
         if (count == 0 && bytes == 0) || path.starts_with("/zookeeper/") {
             return Ok(());
+        }
+        if planted!(QuotaMissesPending) && count == 0 && self.tree.find(path).is_none() {
+            return Err(ErrorCode::NoNode);
         }
         let Some(Quota { path, limits, usage }) = self.tree.quota(path) else { return Ok(()) };
         let checks = [

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use foldhash::fast::FixedState;
-use gk_proto::{ConnId, Instant, Millis, SessionId, WallTime};
+use gk_proto::{ConnId, Instant, Millis, SessionId, WallTime, planted};
 use hashbrown::HashMap;
 
 /// What the server knows of a session beyond the applied table of the tree.
@@ -21,6 +21,9 @@ pub struct Session {
     pub closing: bool,
     /// Known to this server only: no txn made it and none will end it.
     pub local: bool,
+    /// It has changed its connection, and has sent no plain write since.
+    #[cfg(gk_planted_bugs)]
+    pub moved: bool,
     deadline: Instant,
     bucket: Instant,
 }
@@ -39,7 +42,7 @@ pub struct Sessions {
 impl Sessions {
     /// Without sessions. Ids carry the server's id in the top byte and begin at the wall time in milliseconds.
     pub fn new(tick: Millis, server_id: u8, wall: WallTime) -> Self {
-        let millis = wall.0.cast_unsigned();
+        let millis = if planted!(SessionIdsOfUptime) { 0 } else { wall.0.cast_unsigned() };
         let next_id = u64::from(server_id) << 56 | (millis << 24) >> 8;
         Self { by_id: HashMap::default(), buckets: BTreeMap::new(), tick, next_id }
     }
@@ -58,7 +61,16 @@ impl Sessions {
     /// Adds a session with a full timeout ahead of it.
     pub fn insert(&mut self, id: SessionId, timeout_ms: i32, owner: Option<ConnId>, local: bool, now: Instant) {
         let deadline = self.deadline(now, timeout_ms);
-        let session = Session { timeout_ms, owner, closing: false, local, deadline, bucket: deadline };
+        let session = Session {
+            timeout_ms,
+            owner,
+            closing: false,
+            local,
+            #[cfg(gk_planted_bugs)]
+            moved: false,
+            deadline,
+            bucket: deadline,
+        };
         let before = self.by_id.insert(id, session);
         assert!(before.is_none(), "session {id} exists");
         self.buckets.entry(deadline).or_default().push(id);
@@ -85,6 +97,10 @@ impl Sessions {
         let deadline = self.deadline(now, timeout_ms);
         let session = self.by_id.get_mut(&id)?;
         session.timeout_ms = timeout_ms;
+        #[cfg(gk_planted_bugs)]
+        {
+            session.moved = true;
+        }
         session.deadline = deadline;
         if deadline < session.bucket {
             // The entry in the later bucket is passed over when its time comes.

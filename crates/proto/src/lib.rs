@@ -32,6 +32,25 @@ pub mod answer;
 pub mod watch;
 pub mod txn;
 pub mod digest;
+#[cfg(gk_planted_bugs)]
+pub mod planted;
+
+/// True if this bug is planted ([`planted::Bug`] in builds that have them); never in an ordinary build.
+#[cfg(gk_planted_bugs)]
+#[macro_export]
+macro_rules! planted {
+    ($bug:ident) => {
+        $crate::planted::is_planted($crate::planted::Bug::$bug)
+    };
+}
+/// True if a bug is planted on purpose, for the simulator to find; never in an ordinary build.
+#[cfg(not(gk_planted_bugs))]
+#[macro_export]
+macro_rules! planted {
+    ($bug:ident) => {
+        false
+    };
+}
 
 pub use error::{DecodeError, ErrorCode};
 pub use id::{ConnId, Epoch, ServerId, SessionId, Xid, Zxid};

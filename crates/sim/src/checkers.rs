@@ -8,6 +8,7 @@ pub(crate) mod linearize;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use gk_node::Delivery;
 use gk_proto::connect::{ConnectRequest, ConnectResponse, Password};
 use gk_proto::txn::{LoggedTxn, Txn};
 use gk_proto::{ConnId, Instant, SessionId, Zxid};
@@ -35,6 +36,8 @@ struct Facts {
     /// The same, as of when the node last asked who was heard: what is heard right after that may come too late.
     counted: Instant,
     closing: bool,
+    /// The connection that was told of it last.
+    owner: Option<ConnId>,
 }
 
 /// Everything that is known of the servers from outside.
@@ -53,6 +56,8 @@ pub(crate) struct Checker {
     /// The last txn that anybody outside was shown.
     revealed: Zxid,
     violation: Option<Violation>,
+    /// A session whose connection was just ended by the node.
+    cut_off: Option<SessionId>,
     /// How often each kind of check was made, so that a run can be asked whether it checked anything.
     pub(crate) counts: Counts,
 }
@@ -89,6 +94,7 @@ impl Checker {
             sessions: BTreeMap::new(),
             revealed: Zxid::ZERO,
             violation: None,
+            cut_off: None,
             counts: Counts::default(),
         }
     }
@@ -129,7 +135,14 @@ impl Checker {
         let session = logged.header.session;
         match &logged.txn {
             Txn::CreateSession { timeout_ms } => {
-                let facts = Facts { password: None, timeout_ms: *timeout_ms, heard: now, counted: now, closing: false };
+                let facts = Facts {
+                    password: None,
+                    timeout_ms: *timeout_ms,
+                    heard: now,
+                    counted: now,
+                    closing: false,
+                    owner: None,
+                };
                 if self.sessions.insert(session, facts).is_some() {
                     self.fail(&format!("I16 session {session} is made a second time"));
                 }
@@ -191,6 +204,29 @@ impl Checker {
         }
     }
 
+    /// The node tells a connection something. A session that lives loses its connection only to another one that
+    /// resumes it, and is told so next.
+    pub(crate) fn told(&mut self, conn: ConnId, delivery: &Delivery) {
+        let resumed = match delivery {
+            Delivery::Connected { session, .. } => Some(*session),
+            Delivery::Event { .. }
+            | Delivery::Reply { .. }
+            | Delivery::Answer { .. }
+            | Delivery::Refused
+            | Delivery::Close => None,
+        };
+        if let Some(session) = self.cut_off.take().filter(|session| resumed != Some(*session)) {
+            self.fail(&format!("I16 session {session} lives, and its connection was ended"));
+        }
+        if let Some(facts) = resumed.and_then(|session| self.sessions.get_mut(&session)) {
+            facts.owner = Some(conn);
+        }
+        if matches!(delivery, Delivery::Close) {
+            let owned = |facts: &Facts| facts.owner == Some(conn) && !facts.closing;
+            self.cut_off = self.sessions.iter().find(|(_, facts)| owned(facts)).map(|(session, _)| *session);
+        }
+    }
+
     /// The node asks all connections when they were heard.
     pub(crate) fn collected(&mut self) {
         for session in self.taps.values().filter_map(Tap::session) {
@@ -223,6 +259,14 @@ impl Checker {
         tree.check_invariants();
         let verdict = self.model.compare(tree);
         self.judge(verdict.map_err(|what| format!("I12 {what}")));
+    }
+
+    /// What a snapshot holds by itself: the tree of its txn, no more and no less.
+    pub(crate) fn snapshot(&mut self, zxid: Zxid, tree: &Tree) {
+        self.counts.trees += 1;
+        let right = if tree.last_zxid() == zxid { Ok(()) } else { Err(format!("it is of {:?}", tree.last_zxid())) };
+        let verdict = right.and_then(|()| self.model.compare(tree));
+        self.judge(verdict.map_err(|what| format!("I13 snapshot {zxid:?} by itself: {what}")));
     }
 
     /// What the disk would give back if the power failed now.
@@ -268,6 +312,7 @@ impl Checker {
             facts.heard = now;
             facts.counted = now;
             facts.closing = false;
+            facts.owner = None;
         }
     }
 }

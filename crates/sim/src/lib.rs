@@ -28,5 +28,7 @@ mod spec;
 mod checkers;
 mod lies;
 mod world;
+#[cfg(gk_planted_bugs)]
+mod planted;
 pub mod run;
 mod shrink;

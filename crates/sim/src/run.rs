@@ -43,6 +43,8 @@ impl Report {
     }
 }
 
+/// What stands for an invariant when the server itself gave up.
+pub(crate) const PANIC: &str = "panic";
 /// Simulated seconds after the last fault in which everything must come to rest.
 const REST_SECONDS: u64 = 120;
 /// Milliseconds from the first rest to the last look.
@@ -64,7 +66,7 @@ pub(crate) fn run_with(
     result.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        Err(Violation { invariant: "panic".to_owned(), what: text.unwrap_or_default() })
+        Err(Violation { invariant: PANIC.to_owned(), what: text.unwrap_or_default() })
     })
 }
 
@@ -134,6 +136,9 @@ pub(crate) enum Wanted {
     Hash(u64),
     /// Whether every lie is found.
     Lies,
+    /// Whether planted bugs are found: these, or all.
+    #[cfg(gk_planted_bugs)]
+    Bugs(Vec<String>),
 }
 
 impl Wanted {
@@ -143,6 +148,8 @@ impl Wanted {
             ["--seeds", count] => Self::Seeds { from: 1, count: count.parse().ok()? },
             ["--seeds", count, "--from", from] => Self::Seeds { from: from.parse().ok()?, count: count.parse().ok()? },
             ["--lies"] => Self::Lies,
+            #[cfg(gk_planted_bugs)]
+            ["--bugs", names @ ..] => Self::Bugs(names.iter().map(|&name| name.to_owned()).collect()),
             ["--hash", seed] => Self::Hash(seed.parse().ok()?),
             ["--seed", seed, cuts @ ..] => Self::Seed { seed: seed.parse().ok()?, cuts: Cuts::parse(cuts)? },
             _ => return None,
@@ -154,7 +161,9 @@ impl Wanted {
 pub fn main(arguments: &[&str]) -> ExitCode {
     std::panic::set_hook(Box::new(|_| ()));
     let Some(wanted) = Wanted::parse(arguments) else {
-        eprintln!("usage: --seeds COUNT [--from SEED] | --lies | --hash SEED | --seed SEED [what a failure printed]");
+        eprintln!(
+            "usage: --seeds COUNT [--from SEED] | --lies | --hash SEED | --bugs [NAME …] | --seed SEED [what a failure printed]"
+        );
         return ExitCode::from(2);
     };
     match wanted {
@@ -177,6 +186,8 @@ pub fn main(arguments: &[&str]) -> ExitCode {
         }
         Wanted::Seeds { from, count } => many(from, count),
         Wanted::Lies => lies(),
+        #[cfg(gk_planted_bugs)]
+        Wanted::Bugs(names) => crate::planted::hunt(&names),
     }
 }
 

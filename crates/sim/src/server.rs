@@ -74,7 +74,7 @@ impl Server {
     /// Starts on what is on the disk, as `Parts::open` of the server does.
     pub(crate) fn start(around: &mut Around, disk: Arc<MemDisk>, passwords: Passwords) -> Result<Self, StorageError> {
         around.process_started();
-        let opened = gk_storage::open(disk, &around.options.store)?;
+        let opened = gk_storage::open(disk.clone(), &around.options.store)?;
         let Opened { mut tree, log, snapshots, report } = opened;
         tree.set_inline_deletes_max(around.options.inline_deletes);
         around.note(|| format!("started at {:?}: {:?}", tree.last_zxid(), report.warnings));
@@ -90,7 +90,7 @@ impl Server {
             tree,
             node: NodeLane::new(node, around.server_instant()),
             log: LogLane::new(log, newest, around),
-            snapshots: SnapshotLane::new(snapshots, marks),
+            snapshots: SnapshotLane::new(disk, snapshots, marks),
             conns: BTreeMap::new(),
             inbox: VecDeque::new(),
             handover: (0..around.options.shards).map(|_| Vec::new()).collect(),

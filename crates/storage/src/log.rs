@@ -7,10 +7,10 @@
 //! Not done here: reading ([`crate::replay`]), and measuring how long a sync takes (the caller has the clock).
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gk_proto::Zxid;
+use gk_proto::{Zxid, planted};
 
 use crate::disk::{Disk, DiskFile};
 use crate::error::StorageError;
@@ -146,7 +146,8 @@ impl Log {
         let last = self.ends.last().map_or(self.durable, |&(_, zxid)| zxid);
         assert!(zxid > last, "txn {zxid:?} appended after {last:?}");
         let max = self.options.payload_max;
-        assert!(!payload.is_empty() && payload.len() <= max, "a payload of {} bytes, maximum {max}", payload.len());
+        let fits = payload.len() <= max || planted!(RecordTooLong);
+        assert!(!payload.is_empty() && fits, "a payload of {} bytes, maximum {max}", payload.len());
         encode_record(payload, &mut self.buffer);
         self.ends.push((self.buffer.len(), zxid));
     }
@@ -268,15 +269,23 @@ impl Log {
         }
         let current = self.current.as_mut().expect("INVARIANT: begin_file returned an error or made one");
         let (batch, _) = self.buffer.split_at(len);
-        let end = current.end + len as u64;
+        let (end, padded) = (current.end + len as u64, current.reserved);
         if self.options.prealloc_bytes > 0 {
             current.reserve(padded_size(current.end, end, current.reserved, self.options.prealloc_bytes))?;
             assert!(end <= current.reserved, "batch ends at {end} beyond the reserve {}", current.reserved);
         }
         current.file.write_at(batch, current.end).map_err(StorageError::io("write", &current.path))?;
+        if planted!(PaddingCutsRecord)
+            && len as u64 > self.options.prealloc_bytes
+            && padded < end
+            && self.options.prealloc_bytes > 0
+        {
+            current.file.set_len(padded).map_err(StorageError::io("pad", &current.path))?;
+        }
         if self.options.force_sync {
             // Row L3: from here on the batch survives a power failure.
-            current.file.sync_data().map_err(StorageError::io("sync", &current.path))?;
+            let synced = current.file.sync_data().map_err(StorageError::io("sync", &current.path));
+            synced.or_else(|error| if planted!(FailedSyncIgnored) { Ok(()) } else { Err(error) })?;
         }
         report.syncs += 1;
         report.marks_failed = current.advance(batch, last).err().or(report.marks_failed.take());
@@ -324,6 +333,10 @@ impl Log {
             return Err(error);
         }
         let (batch, _) = self.buffer.split_at(len);
+        let path = self.dir.join(name::log_name(first));
+        if planted!(EmptyLogStopsStart) {
+            self.name_log(&spare.path, &path)?;
+        }
         let write = StorageError::io("write", &spare.path);
         spare.file.write_at(&[HEADER_BYTES, batch].concat(), 0).map_err(write)?;
         // Row L1: the marks exist before the log does, so that a log of ours is never taken for somebody else's.
@@ -332,11 +345,8 @@ impl Log {
             // Row L1: header and first batch are durable before the file has its name.
             spare.file.sync_all().map_err(StorageError::io("sync", &spare.path))?;
         }
-        let path = self.dir.join(name::log_name(first));
-        self.disk.rename(&spare.path, &path).map_err(StorageError::io("rename", &path))?;
-        if self.options.force_sync {
-            // Row L2: the name is durable; only now is the batch.
-            self.disk.sync_dir(&self.dir).map_err(StorageError::io("sync", &self.dir))?;
+        if !planted!(EmptyLogStopsStart) {
+            self.name_log(&spare.path, &path)?;
         }
         let reserved = spare.file.len().map_err(StorageError::io("look at", &path))?;
         let (marks, mut failed) = match marks {
@@ -354,6 +364,16 @@ impl Log {
         self.roll_wanted = false;
         self.marks_sync.touch();
         Ok(failed)
+    }
+
+    /// Gives a log the name under which it is found.
+    fn name_log(&self, temporary: &Path, path: &Path) -> Result<(), StorageError> {
+        self.disk.rename(temporary, path).map_err(StorageError::io("rename", path))?;
+        if self.options.force_sync && !planted!(NameNotSynced) {
+            // Row L2: the name is durable; only now is the batch.
+            self.disk.sync_dir(&self.dir).map_err(StorageError::io("sync", &self.dir))?;
+        }
+        Ok(())
     }
 
     fn first_zxid(&self) -> Zxid {
@@ -446,7 +466,7 @@ fn padded_size(start: u64, end: u64, size: u64, step: u64) -> u64 {
     if end > padded { (end + step) / step * step } else { padded }
 }
 
-fn reserve(file: &dyn DiskFile, path: &std::path::Path, reserved: u64, wanted: u64) -> Result<(), StorageError> {
+fn reserve(file: &dyn DiskFile, path: &Path, reserved: u64, wanted: u64) -> Result<(), StorageError> {
     if wanted <= reserved {
         return Ok(());
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use gk_proto::jute::Reader;
 use gk_proto::txn::{LoggedTxn, Txn, decode_header};
-use gk_proto::{DecodeError, Zxid};
+use gk_proto::{DecodeError, Zxid, planted};
 use gk_tree::Tree;
 
 use crate::disk::Disk;
@@ -149,6 +149,9 @@ impl<'a> Replay<'a> {
         let mut scan = Scan::open(self.disk, &path)?;
         match scan.header().map_err(StorageError::io("read", &path))? {
             Header::Sound => {}
+            Header::Unwritten if planted!(EmptyLogStopsStart) => {
+                return Err(StorageError::Corrupt { path, offset: 0, damage: Damage::BadHeader });
+            }
             Header::Unwritten if !log.promises_txns() && !later.iter().any(|log| log.has_record) => return Ok(()),
             Header::Unwritten | Header::Foreign => {
                 return Err(StorageError::Corrupt { path, offset: 0, damage: Damage::BadHeader });
@@ -203,6 +206,13 @@ impl<'a> Replay<'a> {
         }
         if zxid > self.base {
             let logged = LoggedTxn::decode(&record.payload).map_err(|error| undecodable(path, record, error))?;
+            if planted!(RecordTooLong) && record.payload.len() > self.options.payload_max {
+                return Err(undecodable(path, record, DecodeError::Truncated));
+            }
+            let is_limit = |path: &str| path.ends_with("/zookeeper_limits");
+            if planted!(QuotaStopsStart) && matches!(&logged.txn, Txn::Create { path, .. } if is_limit(path)) {
+                return Err(undecodable(path, record, DecodeError::Truncated));
+            }
             self.apply(&logged);
             self.report.replayed.txns += 1;
             self.report.replayed.bytes += record.end - record.start;

@@ -60,7 +60,15 @@ impl Tree {
     fn apply_multi(&mut self, header: &TxnHeader, txns: &[Txn], changes: &mut impl ChangeSink) -> Outcome {
         let is_error = |txn: &Txn| matches!(txn, Txn::Error { .. });
         if !txns.iter().any(is_error) {
-            return Outcome::Multi(txns.iter().map(|txn| self.apply_op(header, txn, changes)).collect());
+            let mut outcomes = Vec::with_capacity(txns.len());
+            if let Some((first, rest)) = txns.split_first() {
+                outcomes.push(self.apply_op(header, first, changes));
+                for txn in rest {
+                    let outcome = seen_by_view!(unless SnapshotInsideMulti, self, self.apply_op(header, txn, changes));
+                    outcomes.push(outcome);
+                }
+            }
+            return Outcome::Multi(outcomes);
         }
         let mut others = ErrorCode::Ok;
         let outcomes = txns.iter().map(|txn| match txn {
@@ -157,10 +165,11 @@ impl Tree {
         let current = self.node(parent).cversion;
         let cversion = if parent_cversion == -1 { current.wrapping_add(1) } else { parent_cversion };
         if cversion > current {
-            self.edit(parent, |parent| {
+            let count = |parent: &mut Node| {
                 parent.cversion = cversion;
                 parent.pzxid = zxid;
-            });
+            };
+            seen_by_view!(unless SnapshotMissesCreate, self, self.edit(parent, count));
         }
     }
 
@@ -180,7 +189,7 @@ impl Tree {
         self.sweep_for_quotas(path);
         let parent = path::parent(path).and_then(|parent| self.live_id(parent));
         let Some(parent) = parent else { return Outcome::Failed(ErrorCode::NoNode) };
-        self.raise_pzxid(parent, zxid);
+        seen_by_view!(unless SnapshotMissesDelete, self, self.raise_pzxid(parent, zxid));
         let Some(id) = self.any_id(path) else { return Outcome::Failed(ErrorCode::NoNode) };
         if self.is_gone(self.node(id)) {
             self.remove_gone(id, path);

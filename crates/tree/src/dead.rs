@@ -14,7 +14,7 @@ use gk_proto::path::{self, QUOTA_ROOT};
 use gk_proto::stat::Owner;
 use gk_proto::txn::TxnHeader;
 use gk_proto::watch::EventType;
-use gk_proto::{SessionId, Zxid};
+use gk_proto::{SessionId, Zxid, planted};
 
 use crate::change::{Change, ChangeSink};
 use crate::node::NodeId;
@@ -125,10 +125,14 @@ impl Tree {
         let TxnHeader { session, zxid, .. } = *header;
         self.sessions.remove(&session);
         if self.ephemeral_count_of(session) <= self.inline_deletes_max {
+            let paths =
+                if planted!(EphemeralLeft) { paths.split_last().map_or(paths, |(_, rest)| rest) } else { paths };
             for path in paths {
-                self.delete(path, zxid, changes);
+                seen_by_view!(unless SnapshotMissesClose, self, self.delete(path, zxid, changes));
             }
-            self.delete_ephemerals(session, zxid, changes);
+            if !planted!(EphemeralLeft) {
+                seen_by_view!(unless SnapshotMissesClose, self, self.delete_ephemerals(session, zxid, changes));
+            }
             return;
         }
         for path in paths {

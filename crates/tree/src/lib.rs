@@ -17,6 +17,25 @@
 //! - `invariants`: what must hold, checked from outside
 
 mod slab;
+/// Does a change to the tree; if the bug is planted, behind the back of the view that is being read.
+#[cfg(gk_planted_bugs)]
+macro_rules! seen_by_view {
+    (unless $bug:ident, $tree:ident, $change:expr) => {{
+        let view = if gk_proto::planted!($bug) { $tree.view.take() } else { None };
+        let result = $change;
+        if gk_proto::planted!($bug) {
+            $tree.view = view;
+        }
+        result
+    }};
+}
+#[cfg(not(gk_planted_bugs))]
+macro_rules! seen_by_view {
+    (unless $bug:ident, $tree:ident, $change:expr) => {
+        $change
+    };
+}
+
 mod node;
 mod index;
 mod acls;

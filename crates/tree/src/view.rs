@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use gk_proto::acl::AclList;
 use gk_proto::jute::Write;
-use gk_proto::{SessionId, Zxid};
+use gk_proto::{SessionId, Zxid, planted};
 
 use crate::node::NodeId;
 use crate::tree::Tree;
@@ -84,13 +84,20 @@ impl Tree {
             return None;
         }
         self.view = Some(Box::new(View::new(self.slab.end())));
-        Some(ViewHead {
+        let mut head = ViewHead {
             zxid: self.last_zxid,
             sessions: self.sessions().collect(),
             acls: self.acls.table(),
             digest: self.digest(),
             nodes: self.slab.len(),
-        })
+        };
+        if planted!(SnapshotMissesSession) {
+            head.sessions.pop();
+        }
+        if planted!(SnapshotMissesAcl) {
+            head.acls.pop();
+        }
+        Some(head)
     }
 
     /// Appends node records (storage-format: path and DataNode, the root first and as `""`, parents before their

@@ -13,8 +13,8 @@ mod fire;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use gk_proto::ConnId;
 use gk_proto::watch::WatcherType;
+use gk_proto::{ConnId, planted};
 
 use crate::index::{PathHash, PathIndex};
 use crate::slab::Slab;
@@ -90,7 +90,7 @@ impl Watches {
     /// Sets a watch; any string may be watched. The same watch twice is one.
     pub fn add(&mut self, conn: ConnId, path: &str, kind: WatchKind) {
         let id = self.find(path).unwrap_or_else(|| self.insert_path(path));
-        let modes = self.modes(id, conn).unwrap_or(Modes::NONE);
+        let modes = self.modes(id, conn).filter(|_| !planted!(WatchModesClobber)).unwrap_or(Modes::NONE);
         self.set_modes(id, conn, modes.with(Modes::of_kind(kind)));
     }
 

@@ -6,7 +6,7 @@ use gk_proto::multi::{self, ReadOp};
 use gk_proto::op::OpCode;
 use gk_proto::request::{Read, SetWatches};
 use gk_proto::watch::{self, AddWatchMode, EventType, WatcherType};
-use gk_proto::{ConnId, ErrorCode, SessionId, Xid, Zxid, reply};
+use gk_proto::{ConnId, ErrorCode, SessionId, Xid, Zxid, planted, reply};
 use gk_tree::{NodeRef, WatchKind};
 
 use super::listing::{self, Listing};
@@ -76,8 +76,8 @@ impl Conn {
         }
         for path in &paths.exist {
             match world.tree().find(path) {
-                None => kept.push((WatchKind::Data, path)),
-                Some(_) => missed.push((EventType::NodeCreated, path)),
+                Some(_) if !planted!(CatchUpMissesCreation) => missed.push((EventType::NodeCreated, path)),
+                Some(_) | None => kept.push((WatchKind::Data, path)),
             }
         }
         for path in &paths.child {

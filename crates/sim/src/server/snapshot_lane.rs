@@ -1,6 +1,9 @@
 //! The snapshots' thread (`gk_server::snapshots`): an exact view in pieces, purges, and the marks beside the log.
 
-use gk_storage::{MarksSync, SnapshotStore, SnapshotWriter, StorageError};
+use std::sync::Arc;
+
+use gk_storage::testing::MemDisk;
+use gk_storage::{MarksSync, SnapshotInfo, SnapshotStore, SnapshotWriter, StorageError};
 use gk_tree::{ViewCursor, ViewHead, ViewStatus};
 
 use super::{Message, Server};
@@ -11,6 +14,7 @@ use crate::lies::Lie;
 const KEPT: usize = 3;
 
 pub(super) struct SnapshotLane {
+    disk: Arc<MemDisk>,
     store: SnapshotStore,
     marks: MarksSync,
     doing: Doing,
@@ -37,8 +41,8 @@ struct Writing {
 }
 
 impl SnapshotLane {
-    pub(super) fn new(store: SnapshotStore, marks: MarksSync) -> Self {
-        Self { store, marks, doing: Doing::Resting, wanted: false, next_purge: 0, wake: Wake::default() }
+    pub(super) fn new(disk: Arc<MemDisk>, store: SnapshotStore, marks: MarksSync) -> Self {
+        Self { disk, store, marks, doing: Doing::Resting, wanted: false, next_purge: 0, wake: Wake::default() }
     }
 }
 
@@ -102,6 +106,17 @@ impl Server {
         Doing::Asking
     }
 
+    /// What a snapshot says by itself, without the logs around it.
+    fn read_alone(&self, around: &mut Around, done: &SnapshotInfo) {
+        let alone = MemDisk::new();
+        let Some(content) = self.snapshots.disk.peek(&done.path) else { return };
+        alone.poke(&done.path, &content);
+        match gk_storage::open(alone, &around.options.store) {
+            Ok(opened) => around.checker.snapshot(done.zxid, &opened.tree),
+            Err(error) => around.checker.fail(&format!("I13 snapshot {:?} by itself: {error}", done.zxid)),
+        }
+    }
+
     fn view_ends(&mut self, around: &mut Around, abandoned: bool, failed: Option<&StorageError>) -> Doing {
         if let Some(failed) = failed {
             around.note(|| format!("the snapshot is dropped: {failed}"));
@@ -138,6 +153,7 @@ impl Server {
             Ok(done) => {
                 around.note(|| format!("snapshot {done:?}"));
                 self.log.snapshot_done(done.bytes);
+                self.read_alone(around, &done);
                 self.view_ends(around, false, None)
             }
             Err(failed) => self.view_ends(around, false, Some(&failed)),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use gk_proto::acl::AclList;
 use gk_proto::watch::EventType;
-use gk_proto::{ConnId, path};
+use gk_proto::{ConnId, path, planted};
 
 use super::Watches;
 use super::modes::Modes;
@@ -99,7 +99,12 @@ impl Watches {
         deliver: &mut impl FnMut(ConnId, EventType, &Arc<str>, &AclList),
     ) {
         let mut told = Vec::new();
-        let Some(path) = self.take(parent, Modes::CHILD_TABLE, &mut told) else { return };
+        let table = if planted!(RecursiveToldOfChildren) {
+            Modes::CHILD_TABLE.with(Modes::RECURSIVE)
+        } else {
+            Modes::CHILD_TABLE
+        };
+        let Some(path) = self.take(parent, table, &mut told) else { return };
         for conn in told {
             deliver(conn, EventType::NodeChildrenChanged, &path, acl);
         }
