@@ -104,6 +104,14 @@ pub enum StorageError {
         /// Where the logs are.
         log_dir: PathBuf,
     },
+    /// Looking back, to a txn before the oldest snapshot from which history can be read on.
+    #[error("the tree at 0x{zxid} cannot be made any more: no snapshot in {} goes back that far", dir.display())]
+    NotKept {
+        /// What was asked for.
+        zxid: Zxid,
+        /// Where snapshots are.
+        dir: PathBuf,
+    },
     /// Snapshots are there but none of them can be loaded.
     #[error("none of the snapshots in {} can be loaded; the newest, {newest}: {damage}. Restore one from a copy", dir.display())]
     NoSoundSnapshot {

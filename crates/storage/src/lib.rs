@@ -12,7 +12,9 @@
 //! - `scan`: one log file, record by record
 //! - `replay`: all of them, and what in them may be believed
 //! - `repair`: what must change on disk before it counts
-//! - `store`: opening a directory: [`StoreOptions`], [`Opened`], [`RecoveryReport`]
+//! - `read_only`: a disk for those who only look
+//! - `store`: opening a directory, or foreseeing what that does: [`StoreOptions`], [`Opened`], [`RecoveryReport`]
+//! - `inspect`: each file by itself
 //!
 //! With the feature of that name there is `testing`, a disk in memory that crashes.
 //!
@@ -28,14 +30,23 @@ mod snapshot;
 mod scan;
 mod replay;
 mod repair;
+mod read_only;
 mod store;
+mod inspect;
 #[cfg(feature = "testing")]
 pub mod testing;
 
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::{Damage, StorageError};
+pub use inspect::{
+    FileKind, Files, LogFileState, LogItem, LogReader, LogRecord, MarksState, SnapshotFile, examine, load_snapshot,
+    lock_files, log_files, newest_snapshot, read_snapshot,
+};
 pub use log::{CommitReport, Log, LogSize, Space};
 pub use marks::MarksSync;
 pub use name::Compression;
-pub use snapshot::{DirSizes, PurgeReport, SnapshotInfo, SnapshotStore, SnapshotWriter};
-pub use store::{Opened, RecoveryReport, StoreOptions, open};
+pub use repair::Repair;
+pub use snapshot::{
+    DirSizes, PurgeReport, SnapshotError, SnapshotInfo, SnapshotSections, SnapshotSink, SnapshotStore, SnapshotWriter,
+};
+pub use store::{Forecast, Opened, RecoveryReport, StoreOptions, foresee, open, tree_at};

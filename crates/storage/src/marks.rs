@@ -32,6 +32,8 @@ pub(crate) struct Marks {
     pub(crate) synced: bool,
     /// Every mark that verifies, by `end`.
     pub(crate) marks: Vec<Mark>,
+    /// How many before the last of those do not: no crash leaves that.
+    pub(crate) damaged: usize,
 }
 
 impl Marks {
@@ -52,10 +54,15 @@ impl Marks {
         let (head, entries) = bytes.split_first_chunk::<HEADER>()?;
         let synced = [true, false].into_iter().find(|&synced| header(first, synced) == *head)?;
         let seed = seed(head);
-        let mut marks: Vec<Mark> =
-            entries.as_chunks::<ENTRY>().0.iter().filter_map(|entry| decode(entry, seed)).collect();
+        let (mut marks, mut damaged) = (Vec::new(), 0);
+        for (number, entry) in entries.as_chunks::<ENTRY>().0.iter().enumerate() {
+            if let Some(mark) = decode(entry, seed) {
+                marks.push(mark);
+                damaged = number + 1 - marks.len();
+            }
+        }
         marks.sort_unstable_by_key(|mark| mark.end);
-        Some(Self { synced, marks })
+        Some(Self { synced, marks, damaged })
     }
 
     /// How far the log was durable for certain.
@@ -202,7 +209,7 @@ mod tests {
     fn marks_round_trip() {
         let (bytes, marks) = sample(5);
         let read = Marks::parse(&bytes, Zxid(9)).unwrap();
-        assert_eq!(read, Marks { synced: true, marks: marks.clone() }, "as written");
+        assert_eq!(read, Marks { synced: true, marks: marks.clone(), damaged: 0 }, "as written");
         assert_eq!(read.watermark(), marks.last().copied(), "the last one counts");
         assert_eq!(Marks::parse(&bytes, Zxid(8)), None, "marks of another log");
     }
@@ -225,7 +232,9 @@ mod tests {
             } else {
                 let lost = (bit / 8 - HEADER) / ENTRY;
                 let left: Vec<Mark> = (0..3).filter(|&i| i != lost).map(|i| marks[i]).collect();
-                assert_eq!(read.unwrap().marks, left, "bit {bit}");
+                let read = read.unwrap();
+                assert_eq!(read.marks, left, "bit {bit}");
+                assert_eq!(read.damaged, usize::from(lost < 2), "bit {bit}: the last one may be torn");
             }
         }
     }

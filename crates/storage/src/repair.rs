@@ -13,19 +13,44 @@ use crate::log::{HEADER_BYTES, HEADER_END};
 use crate::marks::{Mark, MarksWriter};
 use crate::name;
 
-/// One change.
+/// One change that a start makes to files.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Repair {
-    /// A log without any record, or marks of a log that is gone.
-    Remove { path: PathBuf },
+pub enum Repair {
+    /// Removes a log without any record, or marks of a log that is gone.
+    Remove {
+        /// The file.
+        path: PathBuf,
+    },
     /// Copies records into a new log, durably: they were read back, but perhaps from memory only.
-    Copy { path: PathBuf, from: u64, to: u64, first: Zxid, last: Zxid },
+    Copy {
+        /// The log that has them.
+        path: PathBuf,
+        /// Its first byte that is copied.
+        from: u64,
+        /// The byte after the last.
+        to: u64,
+        /// First txn of the new log, which has its name from it.
+        first: Zxid,
+        /// Last txn.
+        last: Zxid,
+    },
     /// Cuts off what is torn, or what the next log has too.
-    Cut { path: PathBuf, at: u64 },
+    Cut {
+        /// The log.
+        path: PathBuf,
+        /// Its length after that.
+        at: u64,
+    },
     /// Moves a file that is given up to where no rule finds it.
-    SetAside { path: PathBuf },
+    SetAside {
+        /// The file.
+        path: PathBuf,
+    },
     /// Keeps a copy of a file that is given up in part.
-    KeepCopy { path: PathBuf },
+    KeepCopy {
+        /// The file.
+        path: PathBuf,
+    },
 }
 
 /// Does all of it, in order.

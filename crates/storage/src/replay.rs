@@ -3,7 +3,8 @@
 //!
 //! Nothing is changed on disk here. What must change before the result counts is listed as [`Repair`]s.
 
-use std::path::PathBuf;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 
 use gk_proto::jute::Reader;
 use gk_proto::txn::{LoggedTxn, Txn, decode_header};
@@ -12,8 +13,8 @@ use gk_tree::Tree;
 
 use crate::disk::Disk;
 use crate::error::{Damage, StorageError};
-use crate::log::{BATCH_MAX, HEADER_END, RECORD_OVERHEAD};
-use crate::marks::Marks;
+use crate::log::{BATCH_MAX, HEADER_END, LogSize, RECORD_OVERHEAD};
+use crate::marks::{Mark, Marks};
 use crate::name;
 use crate::repair::Repair;
 use crate::scan::{Found, Header, Record, Scan};
@@ -25,6 +26,8 @@ pub(crate) struct ReplayOptions {
     pub(crate) accept_loss: bool,
     pub(crate) force_sync: bool,
     pub(crate) payload_max: usize,
+    /// Reads no further than this txn.
+    pub(crate) upto: Option<Zxid>,
 }
 
 /// A log file that may hold txns after the snapshot.
@@ -38,26 +41,18 @@ pub(crate) struct LogFile {
 }
 
 /// The logs from the one that may hold the txn after `base` on, each looked into.
-pub(crate) fn find_logs(disk: &dyn Disk, dir: &std::path::Path, base: Zxid) -> Result<Vec<LogFile>, StorageError> {
-    let own_dir = dir.join(name::OWN_DIR);
-    let names = disk.list(dir).map_err(StorageError::io("list", dir))?;
-    let mut logs: Vec<(Zxid, String)> =
-        names.into_iter().filter_map(|name| Some((name::log_zxid(&name)?, name))).collect();
-    logs.sort_unstable();
+pub(crate) fn find_logs(disk: &dyn Disk, dir: &Path, base: Zxid) -> Result<Vec<LogFile>, StorageError> {
+    let mut logs = log_names(disk, dir)?;
     let first = logs.partition_point(|&(zxid, _)| zxid.0 <= base.0.saturating_add(1)).saturating_sub(1);
-    let mut found = Vec::new();
-    for (zxid, name) in logs.drain(first..) {
-        let path = dir.join(&name);
-        let mut scan = Scan::open(disk, &path)?;
-        let read = StorageError::io("read", &path);
-        let has_record = match scan.header().map_err(read)? {
-            Header::Sound => matches!(scan.next().map_err(StorageError::io("read", &path))?, Found::Record(_)),
-            Header::Unwritten | Header::Foreign => false,
-        };
-        let marks = Marks::read(disk, &own_dir, zxid)?;
-        found.push(LogFile { zxid, name, has_record, marks });
-    }
-    Ok(found)
+    logs.drain(first..).map(|(zxid, name)| LogFile::look(disk, dir, zxid, name)).collect()
+}
+
+/// Names that are logs', oldest first.
+pub(crate) fn log_names(disk: &dyn Disk, dir: &Path) -> Result<Vec<(Zxid, String)>, StorageError> {
+    let names = disk.list(dir).map_err(StorageError::io("list", dir))?;
+    let mut logs: Vec<_> = names.into_iter().filter_map(|name| Some((name::log_zxid(&name)?, name))).collect();
+    logs.sort_unstable();
+    Ok(logs)
 }
 
 /// Which digests of txns can be compared with the tree's.
@@ -76,7 +71,8 @@ pub(crate) struct Replay<'a> {
     pub(crate) disk: &'a dyn Disk,
     pub(crate) dir: PathBuf,
     pub(crate) options: ReplayOptions,
-    pub(crate) tree: &'a mut Tree,
+    /// `None` to judge only.
+    pub(crate) tree: Option<&'a mut Tree>,
     pub(crate) digests: DigestCheck,
     pub(crate) report: &'a mut RecoveryReport,
     pub(crate) repairs: Vec<Repair>,
@@ -84,6 +80,25 @@ pub(crate) struct Replay<'a> {
     base: Zxid,
     /// The last txn that was read, applied or not.
     last_read: Option<Zxid>,
+}
+
+/// What one log is by itself.
+pub(crate) struct LogVerdict {
+    /// The sound ones, up to where the next log goes on.
+    pub(crate) txns: Option<RangeInclusive<Zxid>>,
+    pub(crate) txn_count: u64,
+    /// Byte after the last of them.
+    pub(crate) end: u64,
+    /// The last txn before it, if those between the two are missing.
+    pub(crate) gap_after: Option<Zxid>,
+    pub(crate) is_torn: bool,
+    /// The next log has the rest too.
+    pub(crate) is_repeated: bool,
+    /// Of the marks that were made for this file.
+    pub(crate) watermark: Option<Mark>,
+    pub(crate) warnings: Vec<String>,
+    /// What a start that needs this log would end with.
+    pub(crate) damage: Option<StorageError>,
 }
 
 /// What is known of the file that is being read.
@@ -96,6 +111,8 @@ struct Progress<'a> {
     torn: bool,
     /// Records from here on are in the next file too.
     repeated: bool,
+    /// Records from here on are later than what was asked for.
+    reached: bool,
     marks: Proof<'a>,
 }
 
@@ -117,11 +134,11 @@ impl<'a> Replay<'a> {
         disk: &'a dyn Disk,
         dir: PathBuf,
         options: ReplayOptions,
-        tree: &'a mut Tree,
+        tree: Option<&'a mut Tree>,
         digests: DigestCheck,
         report: &'a mut RecoveryReport,
     ) -> Self {
-        let base = tree.last_zxid();
+        let base = tree.as_ref().map_or(Zxid::ZERO, |tree| tree.last_zxid());
         Self { disk, dir, options, tree, digests, report, repairs: Vec::new(), base, last_read: None }
     }
 
@@ -132,6 +149,7 @@ impl<'a> Replay<'a> {
             let later = &logs[index + 1..];
             let mut progress = Progress::new(log);
             match self.read_log(log, later, &mut progress) {
+                Ok(()) if progress.reached => return Ok(()),
                 Ok(()) => self.plan(log, later, &progress),
                 Err(error @ (StorageError::Corrupt { .. } | StorageError::Gap { .. })) if self.options.accept_loss => {
                     self.report.warnings.push(format!("loss accepted: {error}"));
@@ -142,6 +160,39 @@ impl<'a> Replay<'a> {
             }
         }
         Ok(())
+    }
+
+    /// What recovery would make of each log by itself, on the trust that what comes before it is there. Only for a
+    /// replay that has no tree.
+    pub(crate) fn judge_each(&mut self, logs: &[LogFile]) -> Vec<LogVerdict> {
+        debug_assert!(self.tree.is_none(), "logs that are judged by themselves make no tree");
+        let (mut verdicts, mut previous) = (Vec::new(), None);
+        for (index, log) in logs.iter().enumerate() {
+            (self.base, self.last_read) = (Zxid(log.zxid.0.saturating_sub(1)), None);
+            self.report.replayed = LogSize::default();
+            let mut progress = Progress::new(log);
+            let damage = self.read_log(log, &logs[index + 1..], &mut progress).err();
+            let marks = progress.marks.marks;
+            let txns = progress.first.map(|first| first..=progress.last);
+            let gap = |last: &Zxid| progress.first.is_some_and(|first| first > *last && !follows(*last, first));
+            verdicts.push(LogVerdict {
+                txn_count: self.report.replayed.txns,
+                end: if txns.is_some() { progress.good_end } else { 0 },
+                gap_after: previous.filter(gap),
+                is_torn: progress.torn,
+                is_repeated: progress.repeated,
+                watermark: marks.and_then(Marks::watermark),
+                warnings: std::mem::take(&mut self.report.warnings),
+                damage,
+                txns,
+            });
+            previous = match verdicts.last() {
+                // What cannot be read is there, all the same.
+                Some(LogVerdict { damage: Some(_), .. }) => None,
+                _ => progress.first.map(|_| progress.last).or(previous),
+            };
+        }
+        verdicts
     }
 
     fn read_log(&mut self, log: &LogFile, later: &[LogFile], progress: &mut Progress<'_>) -> Result<(), StorageError> {
@@ -166,6 +217,10 @@ impl<'a> Replay<'a> {
                         progress.repeated = true;
                         return Ok(());
                     }
+                    if self.options.upto.is_some_and(|upto| zxid > upto) {
+                        progress.reached = true;
+                        return Ok(());
+                    }
                     self.take(zxid, &record, &path, progress)?;
                     self.compare(&record, zxid, scan.crc(), &path, progress)?;
                 }
@@ -175,7 +230,7 @@ impl<'a> Replay<'a> {
         }
     }
 
-    fn zxid_of(&self, record: &Record, path: &std::path::Path) -> Result<Zxid, StorageError> {
+    fn zxid_of(&self, record: &Record, path: &Path) -> Result<Zxid, StorageError> {
         match decode_header(&mut Reader::new(&record.payload)) {
             Ok((header, _)) => Ok(header.zxid),
             Err(error) => Err(undecodable(path, record, error)),
@@ -187,7 +242,7 @@ impl<'a> Replay<'a> {
         &mut self,
         zxid: Zxid,
         record: &Record,
-        path: &std::path::Path,
+        path: &Path,
         progress: &mut Progress<'_>,
     ) -> Result<(), StorageError> {
         if let Some(last) = self.last_read.filter(|&last| zxid <= last) {
@@ -223,9 +278,10 @@ impl<'a> Replay<'a> {
 
     fn apply(&mut self, logged: &LoggedTxn) {
         let zxid = logged.header.zxid;
-        self.tree.apply(&logged.header, &logged.txn, &mut ());
+        let Some(tree) = &mut self.tree else { return };
+        tree.apply(&logged.header, &logged.txn, &mut ());
         if matches!(logged.txn, Txn::CloseSession { .. }) {
-            while self.tree.sweep(SWEEP) {}
+            while tree.sweep(SWEEP) {}
         }
         if let Some((_, expected)) = self.digests.target.filter(|&(target, _)| target == zxid) {
             self.digests.from = Some(zxid);
@@ -239,7 +295,7 @@ impl<'a> Replay<'a> {
     }
 
     fn compare_digest(&mut self, zxid: Zxid, expected: u64) {
-        if let Some(digest) = self.tree.digest() {
+        if let Some(digest) = self.tree.as_ref().and_then(|tree| tree.digest()) {
             self.report.compare_digest(zxid, expected, digest);
         }
     }
@@ -250,7 +306,7 @@ impl<'a> Replay<'a> {
         record: &Record,
         zxid: Zxid,
         crc: u32,
-        path: &std::path::Path,
+        path: &Path,
         progress: &mut Progress<'_>,
     ) -> Result<(), StorageError> {
         match progress.marks.verdict(record.end, zxid, crc) {
@@ -281,7 +337,7 @@ impl<'a> Replay<'a> {
         &mut self,
         log: &LogFile,
         later: &[LogFile],
-        path: &std::path::Path,
+        path: &Path,
         progress: &Progress<'_>,
     ) -> Result<(), StorageError> {
         let proven = progress.marks.proven();
@@ -393,6 +449,18 @@ impl<'a> Replay<'a> {
 }
 
 impl LogFile {
+    pub(crate) fn look(disk: &dyn Disk, dir: &Path, zxid: Zxid, name: String) -> Result<Self, StorageError> {
+        let path = dir.join(&name);
+        let mut scan = Scan::open(disk, &path)?;
+        let read = StorageError::io("read", &path);
+        let has_record = match scan.header().map_err(read)? {
+            Header::Sound => matches!(scan.next().map_err(StorageError::io("read", &path))?, Found::Record(_)),
+            Header::Unwritten | Header::Foreign => false,
+        };
+        let marks = Marks::read(disk, &dir.join(name::OWN_DIR), zxid)?;
+        Ok(Self { zxid, name, has_record, marks })
+    }
+
     /// Whether there were txns in it, by what can be read or by what its marks say.
     pub(crate) fn is_evidence(&self) -> bool {
         self.has_record || self.promises_txns()
@@ -418,6 +486,7 @@ impl<'a> Progress<'a> {
             doubt: None,
             torn: false,
             repeated: false,
+            reached: false,
             marks: Proof { marks: log.marks.as_ref(), next: 0 },
         }
     }
@@ -452,7 +521,7 @@ fn follows(last: Zxid, next: Zxid) -> bool {
     last.next() == Some(next) || (next.epoch() > last.epoch() && next.counter() == 1)
 }
 
-fn undecodable(path: &std::path::Path, record: &Record, error: DecodeError) -> StorageError {
+fn undecodable(path: &Path, record: &Record, error: DecodeError) -> StorageError {
     let damage = Damage::Undecodable(error);
     StorageError::Corrupt { path: path.to_owned(), offset: record.start, damage }
 }

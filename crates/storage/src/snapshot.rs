@@ -15,7 +15,8 @@ use crate::disk::Disk;
 use crate::error::StorageError;
 use crate::name::{self, Compression};
 
-pub(crate) use read::{CheckOnly, ReadError, Sections, read};
+pub(crate) use read::{CheckOnly, read};
+pub use read::{SnapshotError, SnapshotSections, SnapshotSink};
 pub use write::SnapshotWriter;
 
 /// The directory of snapshots. Cheap to clone; one snapshot is taken at a time.
@@ -178,8 +179,8 @@ impl SnapshotStore {
                 self.note_sound(name);
                 Ok(true)
             }
-            Err(ReadError::Damaged(_)) => Ok(false),
-            Err(ReadError::Disk(error)) => Err(error),
+            Err(SnapshotError::Damaged(_)) => Ok(false),
+            Err(SnapshotError::Disk(error)) => Err(error),
         }
     }
 

@@ -12,9 +12,10 @@ use crate::error::{Damage, StorageError};
 use crate::log::{self, Locks, Log, LogOptions, LogSize};
 use crate::marks::Marks;
 use crate::name::{self, Compression};
+use crate::read_only::ReadOnly;
 use crate::repair::{self, Repair};
 use crate::replay::{self, DigestCheck, LogFile, Replay, ReplayOptions};
-use crate::snapshot::{self, ReadError, Sections, SnapshotStore};
+use crate::snapshot::{self, SnapshotError, SnapshotSections, SnapshotStore};
 
 /// Where the files are and how they are treated.
 #[derive(Clone, Debug)]
@@ -96,23 +97,44 @@ impl RecoveryReport {
     }
 }
 
+/// What a start finds in a data directory, and what it would do with it.
+pub struct Forecast {
+    /// The tree after the last txn.
+    pub tree: Tree,
+    /// What was found.
+    pub report: RecoveryReport,
+    /// What must change on disk before the tree counts, in order.
+    pub repairs: Vec<Repair>,
+    /// Files under temporary names, which go before that.
+    pub leftovers: Vec<PathBuf>,
+}
+
+impl Forecast {
+    /// Whether a first snapshot is written: a tree that is not from one gets it before its first txn is logged.
+    pub fn writes_snapshot(&self) -> bool {
+        self.report.snapshot.is_none()
+    }
+}
+
 /// Opens a data directory, recovering what is in it. Reads first, and changes files only once it is certain that
 /// nothing is lost (or the loss accepted); each change can be cut off anywhere and is done again at the next start.
 pub fn open(disk: Arc<dyn Disk>, options: &StoreOptions) -> Result<Opened, StorageError> {
     let dirs = Dirs::new(options);
-    let locks = dirs.prepare(&*disk, options)?;
-    let snapshots = SnapshotStore::new(disk.clone(), dirs.snap.clone(), dirs.log.clone(), options.compression);
-    let opening = Opening { disk: &*disk, dirs: &dirs, snapshots: &snapshots, options };
-    let mut report = RecoveryReport::default();
-    let (mut tree, repairs) = opening.recover(&mut report)?;
+    dirs.refuse_missing(&*disk, options)?;
+    let locks = dirs.make_and_lock(&*disk)?;
+    dirs.refuse_misplaced(&*disk)?;
+    let snapshots = dirs.snapshots(&disk, options);
+    let opening = Opening { disk: &*disk, dirs: &dirs, snapshots: &snapshots, options, upto: None };
+    let forecast = opening.foresee()?;
 
     // All is known; from here on files change.
-    dirs.remove_leftovers(&*disk)?;
-    repair::run(&*disk, &repairs, options.force_sync)?;
-    report.orphans = tree.drop_orphans(&mut ());
-    while tree.sweep(SWEEP) {}
-    report.last_zxid = tree.last_zxid();
-    if report.snapshot.is_none() {
+    for path in &forecast.leftovers {
+        disk.remove(path).map_err(StorageError::io("remove", path))?;
+    }
+    repair::run(&*disk, &forecast.repairs, options.force_sync)?;
+    let first = forecast.writes_snapshot();
+    let Forecast { mut tree, report, .. } = forecast;
+    if first {
         write_first_snapshot(&snapshots, &mut tree)?;
     }
     dirs.remove_marker(&*disk)?;
@@ -125,21 +147,60 @@ pub fn open(disk: Arc<dyn Disk>, options: &StoreOptions) -> Result<Opened, Stora
     Ok(Opened { tree, log, snapshots, report })
 }
 
+/// What [`open`] would find and do, found by the same code; an error is the one that it would end with. Changes nothing
+/// and takes no lock, so it may be asked while a server runs on the directory: then it is what a start would do if that
+/// server were killed now.
+///
+/// Not foreseen: what the file system refuses to those who write.
+pub fn foresee(disk: Arc<dyn Disk>, options: &StoreOptions) -> Result<Forecast, StorageError> {
+    Dirs::new(options).looking(disk, options, None, |opening| {
+        opening.dirs.refuse_missing(opening.disk, options)?;
+        opening.dirs.refuse_misplaced(opening.disk)?;
+        opening.foresee()
+    })
+}
+
+/// The tree as it was after a txn, from the newest snapshot that holds nothing later and the logs after it. What lies
+/// behind that txn is not read. Where the files end before it the tree is the last one that they hold.
+///
+/// [`StorageError::NotKept`] if the files that would be needed have been purged.
+pub fn tree_at(disk: Arc<dyn Disk>, options: &StoreOptions, zxid: Zxid) -> Result<Forecast, StorageError> {
+    Dirs::new(options).looking(disk, options, Some(zxid), |opening| {
+        let mut report = RecoveryReport::default();
+        let (tree, _) = opening.recover(&mut report)?;
+        report.last_zxid = tree.last_zxid();
+        Ok(Forecast { tree, report, repairs: Vec::new(), leftovers: Vec::new() })
+    })
+}
+
 /// What recovery reads.
-struct Opening<'a> {
-    disk: &'a dyn Disk,
-    dirs: &'a Dirs,
-    snapshots: &'a SnapshotStore,
-    options: &'a StoreOptions,
+pub(crate) struct Opening<'a> {
+    pub(crate) disk: &'a dyn Disk,
+    pub(crate) dirs: &'a Dirs,
+    pub(crate) snapshots: &'a SnapshotStore,
+    pub(crate) options: &'a StoreOptions,
+    /// Reads no further than this txn: for looking back, never for a start.
+    upto: Option<Zxid>,
 }
 
 impl Opening<'_> {
-    /// The tree, and what must change on disk before it counts. Changes nothing.
+    /// Everything that a start decides. Changes nothing.
+    fn foresee(&self) -> Result<Forecast, StorageError> {
+        let mut report = RecoveryReport::default();
+        let (mut tree, repairs) = self.recover(&mut report)?;
+        let leftovers = self.dirs.leftovers(self.disk)?;
+        report.orphans = tree.drop_orphans(&mut ());
+        while tree.sweep(SWEEP) {}
+        report.last_zxid = tree.last_zxid();
+        Ok(Forecast { tree, report, repairs, leftovers })
+    }
+
+    /// The tree, and what must change on disk before it counts.
     fn recover(&self, report: &mut RecoveryReport) -> Result<(Tree, Vec<Repair>), StorageError> {
         let loaded = self.load_snapshot(report)?;
         let base = loaded.as_ref().map_or(Zxid::ZERO, |(tree, _)| tree.last_zxid());
         let logs = replay::find_logs(self.disk, &self.dirs.log, base)?;
-        if loaded.is_none() {
+        if loaded.is_none() && self.upto.is_none() {
             report.fresh = self.check_empty(&logs)?;
         }
         let start = DigestCheck { from: Some(Zxid::ZERO), target: None };
@@ -148,24 +209,42 @@ impl Opening<'_> {
             accept_loss: self.options.accept_loss,
             force_sync: self.options.force_sync,
             payload_max: self.options.payload_max,
+            upto: self.upto,
         };
-        let mut replay = Replay::new(self.disk, self.dirs.log.clone(), judging, &mut tree, digests, report);
-        replay.run(&logs)?;
+        let mut replay = Replay::new(self.disk, self.dirs.log.clone(), judging, Some(&mut tree), digests, report);
+        replay.run(&logs).map_err(|error| self.not_kept(error))?;
         let mut repairs = std::mem::take(&mut replay.repairs);
+        if self.upto.is_some() {
+            return Ok((tree, repairs));
+        }
         repairs.extend(self.check_witnesses(&logs, tree.last_zxid(), report)?);
         Ok((tree, repairs))
+    }
+
+    /// Looking back over a purge: the history begins later than what was asked for.
+    fn not_kept(&self, error: StorageError) -> StorageError {
+        match (self.upto, error) {
+            (Some(zxid), StorageError::Gap { after: Zxid::ZERO, .. }) => {
+                StorageError::NotKept { zxid, dir: self.dirs.snap.clone() }
+            }
+            (_, error) => error,
+        }
     }
 
     /// The newest snapshot that can be read whole, as a tree, and which digests it lets us compare.
     fn load_snapshot(&self, report: &mut RecoveryReport) -> Result<Option<(Tree, DigestCheck)>, StorageError> {
         let mut newest_damaged = None;
-        for (zxid, name) in self.snapshots.candidates()?.into_iter().take(SNAPSHOTS_TRIED) {
+        let early_enough = |zxid| self.upto.is_none_or(|upto| zxid <= upto);
+        let candidates = self.snapshots.candidates()?.into_iter().filter(|&(zxid, _)| early_enough(zxid));
+        for (zxid, name) in candidates.take(SNAPSHOTS_TRIED) {
             let path = self.dirs.snap.join(&name);
             if self.snapshots.complete_len(&path)?.is_none() {
                 report.warnings.push(format!("{} is not complete and is passed over", path.display()));
                 continue;
             }
             match build(self.disk, &path, zxid, self.options) {
+                // One that Apache took while txns went on may hold parts of later ones.
+                Ok((_, sections, _)) if !early_enough(sections.digest.map_or(zxid, |(zxid, _)| zxid)) => {}
                 Ok((tree, sections, unknown_acls)) => {
                     self.snapshots.note_sound(&name);
                     report.unknown_acls = unknown_acls;
@@ -173,8 +252,8 @@ impl Opening<'_> {
                     report.snapshot = Some(name);
                     return Ok(Some((tree, digests)));
                 }
-                Err(ReadError::Disk(error)) => return Err(error),
-                Err(ReadError::Damaged(damage)) => {
+                Err(SnapshotError::Disk(error)) => return Err(error),
+                Err(SnapshotError::Damaged(damage)) => {
                     report.warnings.push(format!("{} is damaged and passed over: {damage}", path.display()));
                     newest_damaged.get_or_insert((name, damage));
                 }
@@ -182,6 +261,7 @@ impl Opening<'_> {
         }
         match newest_damaged {
             None => Ok(None),
+            Some(_) if self.upto.is_some() => Ok(None),
             Some((newest, damage)) => {
                 Err(StorageError::NoSoundSnapshot { dir: self.dirs.snap.clone(), newest, damage })
             }
@@ -246,18 +326,18 @@ impl Opening<'_> {
     }
 }
 
-fn build(
+pub(crate) fn build(
     disk: &dyn Disk,
     path: &Path,
     zxid: Zxid,
     options: &StoreOptions,
-) -> Result<(Tree, Sections, usize), ReadError> {
+) -> Result<(Tree, SnapshotSections, usize), SnapshotError> {
     let mut builder = TreeBuilder::new(options.tree);
     let sections = snapshot::read(disk, path, &mut builder)?;
     if options.force_sync {
         // Row R6: ZooKeeper does not sync the snapshots that it takes in the background, and what was read may be in
         // memory only; logs before this one may be purged on the strength of it.
-        let sync = |error| ReadError::Disk(StorageError::io("sync", path)(error));
+        let sync = |error| SnapshotError::Disk(StorageError::io("sync", path)(error));
         disk.open(path).and_then(|file| file.sync_all()).map_err(sync)?;
     }
     let unknown_acls = builder.unknown_acls();
@@ -304,30 +384,52 @@ fn write_first_snapshot(snapshots: &SnapshotStore, tree: &mut Tree) -> Result<()
 }
 
 /// Where everything is.
-struct Dirs {
-    snap: PathBuf,
-    log: PathBuf,
+pub(crate) struct Dirs {
+    pub(crate) snap: PathBuf,
+    pub(crate) log: PathBuf,
     snap_own: PathBuf,
-    log_own: PathBuf,
+    pub(crate) log_own: PathBuf,
     /// The file that allows to start without data (`FileTxnSnapLog`).
     marker: PathBuf,
 }
 
 impl Dirs {
-    fn new(options: &StoreOptions) -> Self {
+    pub(crate) fn new(options: &StoreOptions) -> Self {
         let (snap, log) = (name::version_dir(&options.data_dir), name::version_dir(&options.log_dir));
         let (snap_own, log_own) = (snap.join(name::OWN_DIR), log.join(name::OWN_DIR));
         Self { snap, log, snap_own, log_own, marker: options.log_dir.join("initialize") }
     }
 
-    /// Makes what is missing, takes the locks, and refuses files in the wrong place.
-    fn prepare(&self, disk: &dyn Disk, options: &StoreOptions) -> Result<Locks, StorageError> {
+    /// Has `look` run over these directories on a disk that refuses every change.
+    pub(crate) fn looking<T>(
+        &self,
+        disk: Arc<dyn Disk>,
+        options: &StoreOptions,
+        upto: Option<Zxid>,
+        look: impl FnOnce(&Opening<'_>) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        let disk: Arc<dyn Disk> = Arc::new(ReadOnly::new(disk));
+        let snapshots = self.snapshots(&disk, options);
+        look(&Opening { disk: &*disk, dirs: self, snapshots: &snapshots, options, upto })
+    }
+
+    fn snapshots(&self, disk: &Arc<dyn Disk>, options: &StoreOptions) -> SnapshotStore {
+        SnapshotStore::new(disk.clone(), self.snap.clone(), self.log.clone(), options.compression)
+    }
+
+    /// Refuses directories that are missing and must not be made.
+    fn refuse_missing(&self, disk: &dyn Disk, options: &StoreOptions) -> Result<(), StorageError> {
         for dir in [&self.snap, &self.log] {
             let exists = disk.exists(dir).map_err(StorageError::io("look for", dir))?;
             if !exists && !options.datadir_autocreate {
                 return Err(StorageError::DirectoryMissing { dir: dir.clone() });
             }
         }
+        Ok(())
+    }
+
+    /// Makes what is missing and takes the locks.
+    fn make_and_lock(&self, disk: &dyn Disk) -> Result<Locks, StorageError> {
         let mut own_dirs = vec![&self.log_own, &self.snap_own];
         own_dirs.dedup();
         let mut locks = Vec::new();
@@ -335,13 +437,14 @@ impl Dirs {
             make_dir(disk, own)?;
             locks.push(lock(disk, own)?);
         }
-        if self.snap != self.log {
-            self.refuse_misplaced(disk)?;
-        }
         Ok(locks)
     }
 
+    /// Refuses files in the wrong one of two directories.
     fn refuse_misplaced(&self, disk: &dyn Disk) -> Result<(), StorageError> {
+        if self.snap == self.log {
+            return Ok(());
+        }
         let list = |dir: &Path| disk.list(dir).map_err(StorageError::io("list", dir));
         if let Some(name) = list(&self.log)?.into_iter().find(|name| name::snapshot_zxid(name).is_some()) {
             return Err(StorageError::Misplaced { path: self.log.join(name), dir: self.snap.clone() });
@@ -365,18 +468,25 @@ impl Dirs {
         Ok(())
     }
 
-    /// Removes what was being written under a temporary name. Removes, and never writes over it: where a rename between
-    /// two directories reached the disk by halves, the temporary name may still lead to the file that counts.
-    fn remove_leftovers(&self, disk: &dyn Disk) -> Result<(), StorageError> {
-        for own in [&self.snap_own, &self.log_own] {
-            for name in disk.list(own).map_err(StorageError::io("list", own))? {
-                if name.ends_with(".tmp") || name == log::SPARE || name == repair::COPY {
-                    let path = own.join(name);
-                    disk.remove(&path).map_err(StorageError::io("remove", &path))?;
-                }
-            }
+    /// The files that a server locks.
+    pub(crate) fn locks(&self) -> Vec<PathBuf> {
+        let mut own_dirs = vec![&self.log_own, &self.snap_own];
+        own_dirs.dedup();
+        own_dirs.into_iter().map(|own| own.join(LOCK)).collect()
+    }
+
+    /// What was being written under a temporary name. It is removed, and never written over: where a rename between two
+    /// directories reached the disk by halves, the temporary name may still lead to the file that counts.
+    fn leftovers(&self, disk: &dyn Disk) -> Result<Vec<PathBuf>, StorageError> {
+        let mut own_dirs = vec![&self.snap_own, &self.log_own];
+        own_dirs.dedup();
+        let mut found = Vec::new();
+        for own in own_dirs {
+            let names = disk.list(own).map_err(StorageError::io("list", own))?;
+            let unfinished = |name: &String| name.ends_with(".tmp") || name == log::SPARE || name == repair::COPY;
+            found.extend(names.into_iter().filter(unfinished).map(|name| own.join(name)));
         }
-        Ok(())
+        Ok(found)
     }
 }
 
@@ -395,13 +505,14 @@ fn make_dir(disk: &dyn Disk, dir: &Path) -> Result<(), StorageError> {
 }
 
 fn lock(disk: &dyn Disk, own: &Path) -> Result<Box<dyn Send + Sync>, StorageError> {
-    let path = own.join("lock");
+    let path = own.join(LOCK);
     disk.lock(&path).map_err(|error| {
         let taken = error.kind() == io::ErrorKind::WouldBlock;
         if taken { StorageError::InUse { dir: own.to_owned() } } else { StorageError::io("lock", &path)(error) }
     })
 }
 
+const LOCK: &str = "lock";
 /// Snapshots that are tried before giving up (`FileSnap.deserialize`).
 const SNAPSHOTS_TRIED: usize = 100;
 const PIECE: usize = 256 * 1024;

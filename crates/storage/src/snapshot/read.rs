@@ -18,14 +18,18 @@ use crate::error::{Damage, StorageError};
 use crate::name::Compression;
 use crate::snapshot::stream;
 
-/// Takes the parts of a snapshot in the order of the file.
-pub(crate) trait Sink {
+/// Takes the parts of a snapshot in the order of the file. What it is handed is proven sound only once the whole file
+/// has been read.
+pub trait SnapshotSink {
+    /// A session and its timeout.
     fn session(&mut self, session: SessionId, timeout_ms: i32);
+    /// An entry of the table of ACLs.
     fn acl(&mut self, id: i64, list: AclList);
+    /// A node, after its parent; the root first, and as `""`. An error ends the reading.
     fn node(&mut self, path: &str, data: Option<&[u8]>, acl_id: i64, stat: &StatPersisted) -> Result<(), Damage>;
 }
 
-impl Sink for TreeBuilder {
+impl SnapshotSink for TreeBuilder {
     fn session(&mut self, session: SessionId, timeout_ms: i32) {
         Self::session(self, session, timeout_ms);
     }
@@ -43,7 +47,7 @@ impl Sink for TreeBuilder {
 #[derive(Debug, Default)]
 pub(crate) struct CheckOnly;
 
-impl Sink for CheckOnly {
+impl SnapshotSink for CheckOnly {
     fn session(&mut self, _: SessionId, _: i32) {}
     fn acl(&mut self, _: i64, _: AclList) {}
     fn node(&mut self, _: &str, _: Option<&[u8]>, _: i64, _: &StatPersisted) -> Result<(), Damage> {
@@ -51,36 +55,44 @@ impl Sink for CheckOnly {
     }
 }
 
-/// What follows the nodes.
+/// What a snapshot says beside its nodes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Sections {
+pub struct SnapshotSections {
     /// The tree's digest and the txn it is of, if the writer kept one of a version that we compute.
-    pub(crate) digest: Option<(Zxid, u64)>,
+    pub digest: Option<(Zxid, u64)>,
     /// The last txn applied when the file was written.
-    pub(crate) last_zxid: Option<Zxid>,
+    pub last_zxid: Option<Zxid>,
     /// Bytes of the file as stored.
-    pub(crate) bytes: u64,
-    /// Nodes.
-    pub(crate) nodes: u64,
+    pub bytes: u64,
+    /// Nodes, the root among them.
+    pub nodes: u64,
 }
 
 /// Why a snapshot cannot be used: the disk failed (stop), or the file is damaged (try an older one).
-#[derive(Debug)]
-pub(crate) enum ReadError {
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// It cannot be read.
+    #[error(transparent)]
     Disk(StorageError),
+    /// It was read, and is not what was written.
+    #[error(transparent)]
     Damaged(Damage),
 }
 
-impl From<Damage> for ReadError {
+impl From<Damage> for SnapshotError {
     fn from(damage: Damage) -> Self {
         Self::Damaged(damage)
     }
 }
 
 /// Reads a whole snapshot into `sink` and checks every seal.
-pub(crate) fn read(disk: &dyn Disk, path: &Path, sink: &mut impl Sink) -> Result<Sections, ReadError> {
-    let file = disk.open(path).map_err(StorageError::io("open", path)).map_err(ReadError::Disk)?;
-    let bytes = file.len().map_err(StorageError::io("look at", path)).map_err(ReadError::Disk)?;
+pub(crate) fn read(
+    disk: &dyn Disk,
+    path: &Path,
+    sink: &mut impl SnapshotSink,
+) -> Result<SnapshotSections, SnapshotError> {
+    let file = disk.open(path).map_err(StorageError::io("open", path)).map_err(SnapshotError::Disk)?;
+    let bytes = file.len().map_err(StorageError::io("look at", path)).map_err(SnapshotError::Disk)?;
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let source = stream::reader(file, Compression::of_name(name));
     let mut window = Window::new(source, path);
@@ -107,7 +119,7 @@ pub(crate) fn looks_complete(file: &Arc<dyn DiskFile>, compression: Compression)
     })
 }
 
-fn parse(window: &mut Window<'_>, sink: &mut impl Sink) -> Result<Sections, ReadError> {
+fn parse(window: &mut Window<'_>, sink: &mut impl SnapshotSink) -> Result<SnapshotSections, SnapshotError> {
     let magic = window.next(|r| Ok((r.int()?, r.int()?, r.long()?)))?;
     if (magic.0, magic.1) != (MAGIC, VERSION) {
         return Err(Damage::BadHeader.into());
@@ -137,7 +149,7 @@ fn count(r: &mut Reader<'_>) -> Result<u32, DecodeError> {
 }
 
 /// One node record, or false at the terminator.
-fn node(r: &mut Reader<'_>, sink: &mut impl Sink) -> Result<Result<bool, Damage>, DecodeError> {
+fn node(r: &mut Reader<'_>, sink: &mut impl SnapshotSink) -> Result<Result<bool, Damage>, DecodeError> {
     let path = r.text()?;
     if path == "/" {
         return Ok(Ok(false));
@@ -150,8 +162,8 @@ fn node(r: &mut Reader<'_>, sink: &mut impl Sink) -> Result<Result<bool, Damage>
 
 /// The optional sections. Which ones are there shows in how many bytes are left: a writer leaves out either one by
 /// configuration, and nothing in the file says so.
-fn tail(window: &mut Window<'_>) -> Result<Sections, ReadError> {
-    let mut sections = Sections::default();
+fn tail(window: &mut Window<'_>) -> Result<SnapshotSections, SnapshotError> {
+    let mut sections = SnapshotSections::default();
     let left = window.left_up_to(TAIL_MAX)?;
     if left == LAST_ZXID_LEN || left == DIGEST_LEN + LAST_ZXID_LEN || left == DIGEST_LEN || left == 0 {
         if left >= DIGEST_LEN {
@@ -195,7 +207,7 @@ impl<'a> Window<'a> {
 
     /// Reads one item; `read` runs again from the item's start if it does not lie in memory as a whole yet, so it may
     /// act only when it has read all of it.
-    fn next<T>(&mut self, mut read: impl FnMut(&mut Reader<'_>) -> Result<T, DecodeError>) -> Result<T, ReadError> {
+    fn next<T>(&mut self, mut read: impl FnMut(&mut Reader<'_>) -> Result<T, DecodeError>) -> Result<T, SnapshotError> {
         loop {
             let rest = self.bytes.get(self.at..).unwrap_or_default();
             let mut reader = Reader::new(rest);
@@ -212,7 +224,7 @@ impl<'a> Window<'a> {
     }
 
     /// Checksum of all bytes before it, and the string "/".
-    fn seal(&mut self) -> Result<(), ReadError> {
+    fn seal(&mut self) -> Result<(), SnapshotError> {
         self.sum();
         let expected = i64::from(self.adler.finish());
         let (stored, _) = self.next(|r| Ok((r.long()?, r.buffer()?.is_some())))?;
@@ -220,7 +232,7 @@ impl<'a> Window<'a> {
     }
 
     /// How many bytes are left, counted no further than one beyond `max`.
-    fn left_up_to(&mut self, max: usize) -> Result<usize, ReadError> {
+    fn left_up_to(&mut self, max: usize) -> Result<usize, SnapshotError> {
         while !self.ended && self.bytes.len() - self.at <= max {
             self.fill()?;
         }
@@ -233,7 +245,7 @@ impl<'a> Window<'a> {
     }
 
     /// Reads more. What was consumed makes room; an item longer than the window makes it grow with what is there.
-    fn fill(&mut self) -> Result<(), ReadError> {
+    fn fill(&mut self) -> Result<(), SnapshotError> {
         self.sum();
         self.bytes.drain(..self.at);
         (self.at, self.summed) = (0, 0);
@@ -245,10 +257,10 @@ impl<'a> Window<'a> {
     }
 
     /// An error of the operating system has a number; one of a decompressor has not.
-    fn read_error(&self, source: std::io::Error) -> ReadError {
+    fn read_error(&self, source: std::io::Error) -> SnapshotError {
         match source.raw_os_error() {
-            Some(_) => ReadError::Disk(StorageError::Io { action: "read", path: self.path.to_owned(), source }),
-            None => ReadError::Damaged(Damage::BadStream(source.to_string())),
+            Some(_) => SnapshotError::Disk(StorageError::Io { action: "read", path: self.path.to_owned(), source }),
+            None => SnapshotError::Damaged(Damage::BadStream(source.to_string())),
         }
     }
 }
