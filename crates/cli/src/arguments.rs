@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::bench::arguments::{self, BenchArguments};
+use crate::inspect::arguments::{self as inspect, InspectArguments};
 use clap::{Args, Parser, Subcommand};
 use gk_proto::Millis;
 use gk_server::config::ListenAddress;
@@ -23,6 +24,9 @@ pub(crate) enum Command {
     /// Measure what servers can take
     #[command(long_about = arguments::ABOUT, after_long_help = arguments::EXAMPLES)]
     Bench(Box<BenchArguments>),
+    /// Look into a server's files: what is in them, whether they are sound, what a start would do
+    #[command(long_about = inspect::ABOUT, after_long_help = inspect::EXAMPLES)]
+    Inspect(Box<InspectArguments>),
 }
 
 /// What a server is told.
@@ -139,7 +143,7 @@ mod tests {
     fn serve(words: &[&str]) -> ServeArguments {
         match Arguments::try_parse_from(["gamekeeper", "serve"].iter().chain(words)).unwrap().command {
             Command::Serve(arguments) => arguments,
-            Command::Bench(_) => panic!("{words:?} are arguments of serve"),
+            Command::Bench(_) | Command::Inspect(_) => panic!("{words:?} are arguments of serve"),
         }
     }
 

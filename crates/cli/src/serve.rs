@@ -142,8 +142,8 @@ fn failure(error: &ServeError) -> (u8, &'static str) {
     }
 }
 
-/// Whether the directory itself is not as it must be, rather than what is in it.
-fn is_inaccessible(error: &StorageError) -> bool {
+/// Whether the directory itself is not as it must be, rather than what is in it: exit code 3 and not 10.
+pub(crate) fn is_inaccessible(error: &StorageError) -> bool {
     if let StorageError::Io { source, .. } = error {
         return is_refusal(source);
     }

@@ -40,4 +40,4 @@ mod serve;
 pub use config::Config;
 pub use error::{Exit, Listening, ServeError};
 pub use serve::serve;
-pub use start::Server;
+pub use start::{Server, store_options};

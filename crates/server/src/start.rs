@@ -168,7 +168,7 @@ impl Parts {
         // The key only has to be hard to guess for a client: it never leaves the process.
         let hash_key = Rng::new(clock.wall().0.cast_unsigned() ^ (u64::from(std::process::id()) << 32)).next_u64();
         let Opened { tree, log, snapshots, report } =
-            gk_storage::open(disk, &store_options(&config, &node_config, hash_key))?;
+            gk_storage::open(disk, &options_of_store(&config, &node_config, hash_key))?;
         tell_recovery(&report);
         let passwords = key::load_or_make(&config.storage.data_dir, &tree)?;
         let rules = Arc::new(auth_rules(&config.access));
@@ -356,7 +356,13 @@ fn node_config(config: &Config) -> NodeConfig {
     }
 }
 
-fn store_options(config: &Config, node: &NodeConfig, hash_key: u64) -> StoreOptions {
+/// How a server of this configuration treats its files: for those who look into them without starting one. The key of
+/// the tree's hash is not secret here.
+pub fn store_options(config: &Config) -> StoreOptions {
+    options_of_store(config, &node_config(config), 0)
+}
+
+fn options_of_store(config: &Config, node: &NodeConfig, hash_key: u64) -> StoreOptions {
     let storage = &config.storage;
     StoreOptions {
         data_dir: storage.data_dir.clone(),

@@ -14,7 +14,7 @@ const MAP: &[(&str, &str, &[&str])] = &[
     ("gk-server", "crates/server", &["gk-proto", "gk-node", "gk-storage", "gk-tree"]),
     ("gk-client", "crates/client", &["gk-proto", "gk-server"]), // the server only by its feature `testing`
     ("gk-sim", "crates/sim", &["gk-client", "gk-node", "gk-proto", "gk-storage", "gk-tree", "gk-zab"]),
-    ("gamekeeper", "crates/cli", &["gk-client", "gk-proto", "gk-server", "gk-storage"]),
+    ("gamekeeper", "crates/cli", &["gk-client", "gk-proto", "gk-server", "gk-storage", "gk-tree"]),
     ("xtask", "xtask", &[]),
 ];
 

@@ -1,0 +1,132 @@
+//! What is looked at: a data directory, found by its name or by a zoo.cfg, or one file.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use gk_server::config::{Config, Loaded, load, system_properties};
+use gk_storage::{FileKind, StorageError, StoreOptions, lock_files};
+
+use super::Stop;
+use super::arguments::{DirectoryArguments, InspectArguments};
+use super::text;
+
+/// What a word of the command line leads to.
+pub(crate) enum Source {
+    Directory(StoreOptions),
+    Log(PathBuf),
+    Snapshot(PathBuf),
+}
+
+impl Source {
+    /// A directory is a data directory; a file is a log or a snapshot by its first bytes or its name, else a zoo.cfg.
+    pub(crate) fn find(source: &Path, log_dir: Option<&Path>, arguments: &InspectArguments) -> Result<Self, Stop> {
+        let unreadable = |error: std::io::Error| Stop::Unreadable(format!("cannot open {}: {error}", shown(source)));
+        if std::fs::metadata(source).map_err(unreadable)?.is_dir() {
+            let mut config = configuration(None, arguments)?;
+            let base = base_of(source);
+            config.storage.data_dir.clone_from(&base);
+            config.storage.log_dir = log_dir.map_or(base, base_of);
+            return Ok(Self::Directory(options(&config, log_dir)?));
+        }
+        let mut head = Vec::new();
+        File::open(source).and_then(|file| file.take(8).read_to_end(&mut head)).map_err(unreadable)?;
+        match (&head[..], FileKind::of(source)) {
+            ([b'Z', b'K', b'L', b'G', ..], _) | (_, Some(FileKind::Log(_))) => Ok(Self::Log(source.to_owned())),
+            ([b'Z', b'K', b'S', b'N', ..], _) | (_, Some(FileKind::Snapshot(_))) => {
+                Ok(Self::Snapshot(source.to_owned()))
+            }
+            _ => {
+                let mut config = configuration(Some(source), arguments)?;
+                if let Some(log_dir) = log_dir {
+                    config.storage.log_dir = base_of(log_dir);
+                }
+                Ok(Self::Directory(options(&config, log_dir)?))
+            }
+        }
+    }
+}
+
+/// The directory that is asked about.
+pub(crate) fn directory(of: &DirectoryArguments, arguments: &InspectArguments) -> Result<StoreOptions, Stop> {
+    match Source::find(&of.source, of.log_dir.as_deref(), arguments)? {
+        Source::Directory(options) => Ok(options),
+        Source::Log(path) | Source::Snapshot(path) => {
+            Err(Stop::Usage(format!("{} is one file; this needs the data directory that it is in", shown(&path))))
+        }
+    }
+}
+
+pub(crate) fn configuration(file: Option<&Path>, arguments: &InspectArguments) -> Result<Config, Stop> {
+    let system = system_properties(|name| std::env::var(name).ok(), &arguments.define);
+    match load(file, &system) {
+        Ok(Loaded { config, .. }) => Ok(config),
+        Err(error) => Err(Stop::Usage(format!("{error}. Or give the data directory itself"))),
+    }
+}
+
+fn options(config: &Config, log_dir: Option<&Path>) -> Result<StoreOptions, Stop> {
+    let options = StoreOptions { accept_loss: false, ..gk_server::store_options(config) };
+    for dir in [&options.data_dir, &options.log_dir] {
+        std::fs::read_dir(dir).map_err(|error| Stop::Unreadable(format!("cannot list {}: {error}", shown(dir))))?;
+    }
+    if log_dir.is_some() && !options.log_dir.join("version-2").is_dir() {
+        return Err(Stop::Unreadable(format!("{} holds no logs: no version-2 in it", shown(&options.log_dir))));
+    }
+    Ok(options)
+}
+
+/// Whoever names the directory that the files are in means the one above it.
+fn base_of(dir: &Path) -> PathBuf {
+    let is_version_dir = dir.file_name().is_some_and(|name| name == "version-2");
+    match dir.parent().filter(|_| is_version_dir) {
+        Some(parent) if parent.as_os_str().is_empty() => ".".into(),
+        Some(parent) => parent.to_owned(),
+        None => dir.to_owned(),
+    }
+}
+
+/// A path of the file system, safe at a terminal.
+pub(crate) fn shown(path: &Path) -> String {
+    text::escaped(&path.to_string_lossy()).into_owned()
+}
+
+/// The name of a file alone, safe at a terminal.
+pub(crate) fn file_name(path: &Path) -> String {
+    text::escaped(&path.file_name().unwrap_or_default().to_string_lossy()).into_owned()
+}
+
+/// The process that holds one of the locks of a server. Asked of the kernel's list: to try the lock would, for a moment,
+/// keep a server from starting. A server on another machine, or one that keeps no lock (ZooKeeper), does not show.
+pub(crate) fn holder(options: &StoreOptions) -> Option<u32> {
+    let list = std::fs::read_to_string("/proc/locks").ok()?;
+    lock_files(options).iter().find_map(|lock| holder_in(&list, &std::fs::metadata(lock).ok()?))
+}
+
+/// Lines are `1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF`: process, device and inode of the file. The device is not
+/// compared: on some file systems it is not the one that files are said to be on.
+fn holder_in(list: &str, file: &std::fs::Metadata) -> Option<u32> {
+    list.lines().find_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let &[_, "FLOCK", _, "WRITE", process, place, ..] = &words[..] else { return None };
+        let inode: u64 = place.rsplit(':').next()?.parse().ok()?;
+        if inode == file.ino() { process.parse().ok() } else { None }
+    })
+}
+
+/// How often a directory is looked at that a server is using, before what is found counts.
+pub(crate) const TRIES_IN_USE: usize = 3;
+
+/// Looks again while a server runs, which may remove what was about to be read or be in the middle of a write.
+pub(crate) fn steadily<T>(in_use: bool, look: impl Fn() -> Result<T, StorageError>) -> Result<T, StorageError> {
+    let tries = if in_use { TRIES_IN_USE } else { 1 };
+    let mut last = look();
+    for _ in 1..tries {
+        if last.is_ok() {
+            break;
+        }
+        last = look();
+    }
+    last
+}
