@@ -17,8 +17,8 @@ pub trait Scheme: Debug + Send + Sync {
     /// The name in ACLs and auth packets.
     fn name(&self) -> &'static str;
 
-    /// The ids that an auth packet earns the connection; `None` refuses it.
-    fn authenticate(&self, remote: IpAddr, auth: &[u8]) -> Option<Vec<Id>>;
+    /// The ids that an auth packet (its text may be null) earns the connection; `None` refuses it.
+    fn authenticate(&self, remote: IpAddr, auth: Option<&[u8]>) -> Option<Vec<Id>>;
 
     /// Whether the text may stand as an id of this scheme in an ACL.
     fn is_valid(&self, acl_id: &str) -> bool;
@@ -74,8 +74,8 @@ impl Scheme for DigestScheme {
         "digest"
     }
 
-    fn authenticate(&self, _remote: IpAddr, auth: &[u8]) -> Option<Vec<Id>> {
-        let text = gk_proto::jute::lenient_utf8(auth);
+    fn authenticate(&self, _remote: IpAddr, auth: Option<&[u8]>) -> Option<Vec<Id>> {
+        let text = gk_proto::jute::lenient_utf8(auth?);
         let user = text.split(':').next().unwrap_or_default();
         let id = format!("{user}:{}", self.algorithm.hash(text.as_bytes()));
         let mut ids = Vec::new();
@@ -133,7 +133,7 @@ impl Scheme for IpScheme {
         "ip"
     }
 
-    fn authenticate(&self, remote: IpAddr, _auth: &[u8]) -> Option<Vec<Id>> {
+    fn authenticate(&self, remote: IpAddr, _auth: Option<&[u8]>) -> Option<Vec<Id>> {
         Some(vec![ip_id(remote)])
     }
 
@@ -142,6 +142,10 @@ impl Scheme for IpScheme {
     }
 
     fn matches(&self, conn_id: &str, acl_id: &str) -> bool {
+        // Most entries are one IPv4 address, whose text is the only one it has.
+        if conn_id == acl_id || !acl_id.contains(['/', ':']) {
+            return conn_id == acl_id;
+        }
         let (Some((ours, width, ours_v4)), Some((theirs, bits, theirs_v4))) =
             (parse_prefix(conn_id), parse_prefix(acl_id))
         else {
@@ -178,7 +182,7 @@ impl AuthRules {
     }
 
     /// What an auth packet earns; `None` if the scheme is unknown or refuses.
-    pub fn authenticate(&self, scheme: &str, remote: IpAddr, auth: &[u8]) -> Option<Vec<Id>> {
+    pub fn authenticate(&self, scheme: &str, remote: IpAddr, auth: Option<&[u8]>) -> Option<Vec<Id>> {
         self.scheme(scheme)?.authenticate(remote, auth)
     }
 
@@ -203,18 +207,14 @@ impl AuthRules {
             })
     }
 
-    /// Checks a list being set and expands `auth`; duplicates are dropped, order is kept.
+    /// Checks a list being set and expands `auth`; duplicates are dropped, order is kept. A list that would have more than
+    /// [`ACL_ENTRIES_MAX`] entries is invalid.
     pub fn expand(&self, spec: &AclSpec, ids: &[Id]) -> Result<AclList, ErrorCode> {
         let list = match spec {
             AclSpec::Open => return Ok(acl::open()),
             AclSpec::List(list) => list.as_deref().unwrap_or_default(),
         };
         let mut expanded: Vec<Acl> = Vec::new();
-        let mut push = |entry: Acl| {
-            if !expanded.contains(&entry) {
-                expanded.push(entry);
-            }
-        };
         for RawAcl { perms, scheme, id } in list {
             let Some(scheme) = scheme else { return Err(ErrorCode::InvalidAcl) };
             // The id beside `auth` is ignored, and some clients send null.
@@ -222,7 +222,10 @@ impl AuthRules {
                 let mut own = ids.iter().filter(|own| self.scheme(&own.scheme).is_some_and(|s| s.is_authenticated()));
                 let first = own.next().ok_or(ErrorCode::InvalidAcl)?;
                 for own in core::iter::once(first).chain(own) {
-                    push(Acl { perms: *perms, id: own.clone() });
+                    if expanded.len() >= ACL_ENTRIES_MAX {
+                        return Err(ErrorCode::InvalidAcl);
+                    }
+                    expanded.push(Acl { perms: *perms, id: own.clone() });
                 }
                 continue;
             }
@@ -231,12 +234,12 @@ impl AuthRules {
                 "world" => id == "anyone",
                 other => self.scheme(other).is_some_and(|scheme| scheme.is_valid(id)),
             };
-            if !valid {
+            if !valid || expanded.len() >= ACL_ENTRIES_MAX {
                 return Err(ErrorCode::InvalidAcl);
             }
-            push(Acl { perms: *perms, id: Id::new(scheme.clone(), id.clone()) });
+            expanded.push(Acl { perms: *perms, id: Id::new(scheme.clone(), id.clone()) });
         }
-        if expanded.is_empty() { Err(ErrorCode::InvalidAcl) } else { Ok(expanded.into()) }
+        if expanded.is_empty() { Err(ErrorCode::InvalidAcl) } else { Ok(without_repetitions(expanded)) }
     }
 
     /// The list as a reader without ADMIN sees it: digest hashes are masked.
@@ -262,8 +265,52 @@ impl AuthRules {
     }
 }
 
+/// Entries of a list as it is expanded, repetitions included. A request of the usual size holds fewer, but `auth` stands
+/// for each id of the connection.
+const ACL_ENTRIES_MAX: usize = 100_000;
+
+/// The first of each entry, in order. Sorting finds the others: a request may bring tens of thousands.
+fn without_repetitions(mut list: Vec<Acl>) -> AclList {
+    if list.len() > 1 {
+        let mut order: Vec<usize> = (0..list.len()).collect();
+        order.sort_by_key(|&at| (list.get(at), at));
+        let mut repeats = vec![false; list.len()];
+        for pair in order.windows(2) {
+            if let &[before, after] = pair
+                && list.get(before) == list.get(after)
+                && let Some(repeat) = repeats.get_mut(after)
+            {
+                *repeat = true;
+            }
+        }
+        let mut repeats = repeats.into_iter();
+        list.retain(|_| !repeats.next().unwrap_or(false));
+    }
+    list.into()
+}
+
 /// The ids of one connection, shared by its requests in flight.
 pub type Ids = Arc<[Id]>;
+
+/// Ids of one connection, and bytes of them; an auth that would earn more is refused like one that fails.
+const IDS_MAX: usize = 64;
+const IDS_BYTES_MAX: usize = 128 << 10;
+
+/// The ids of a connection with those that it has earned besides; none if they would be too many.
+pub(crate) fn with_earned(ids: &Ids, earned: Vec<Id>) -> Option<Ids> {
+    let mut all = ids.to_vec();
+    for id in earned {
+        if !all.contains(&id) {
+            all.push(id);
+        }
+    }
+    (all.len() <= IDS_MAX && bytes_of(&all) <= IDS_BYTES_MAX).then(|| all.into())
+}
+
+/// Bytes of their texts.
+pub(crate) fn bytes_of(ids: &[Id]) -> usize {
+    ids.iter().map(|id| id.scheme.len() + id.id.len()).sum()
+}
 
 #[cfg(test)]
 mod tests {
@@ -290,13 +337,13 @@ mod tests {
 
     #[test]
     fn digest_ids_are_apaches() {
-        let ids = rules().authenticate("digest", LOCAL, b"user:pw").unwrap();
+        let ids = rules().authenticate("digest", LOCAL, Some(b"user:pw")).unwrap();
         assert_eq!(ids, [Id::new("digest", "user:2Om+GBbT2q/tS6pdvACZbbm7/1A=")], "vector 33");
     }
 
     #[test]
     fn super_password_passes_every_check() {
-        let ids = rules().authenticate("digest", LOCAL, b"super:test").unwrap();
+        let ids = rules().authenticate("digest", LOCAL, Some(b"super:test")).unwrap();
         assert!(ids.contains(&Id::new(SUPER, "")), "{ids:?}");
         let acl = [Acl { perms: 0, id: Id::new("digest", "a:b") }];
         assert!(rules().allows(&acl, perm::ADMIN, &ids), "super");
@@ -341,12 +388,52 @@ mod tests {
     #[test]
     fn auth_expands_to_the_users_of_the_connection() {
         let rules = rules();
-        let ids = rules.authenticate("digest", LOCAL, b"user:pw").unwrap();
+        let ids = rules.authenticate("digest", LOCAL, Some(b"user:pw")).unwrap();
         let list = rules.expand(&raw("auth", "ignored"), &ids).unwrap();
         assert_eq!(list[..], [Acl { perms: 31, id: ids[0].clone() }], "one entry an id");
         // kazoo sends null for an empty string.
         let null = AclSpec::List(Some(vec![RawAcl { perms: 31, scheme: Some("auth".into()), id: None }]));
         assert_eq!(rules.expand(&null, &ids), Ok(list), "the id beside auth is ignored, null or not");
+    }
+
+    /// A list of tens of thousands held up all writes for seconds: each entry was compared with every other.
+    #[test]
+    fn repetitions_go_and_the_order_stays() {
+        let list = |texts: &[(i32, &str)]| -> Vec<RawAcl> {
+            let entry = |&(perms, id): &(i32, &str)| RawAcl {
+                perms,
+                scheme: Some("digest".to_owned()),
+                id: Some(format!("{id}:x")),
+            };
+            texts.iter().map(entry).collect()
+        };
+        let given = list(&[(1, "b"), (1, "a"), (2, "a"), (1, "b"), (1, "a"), (1, "c"), (1, "b")]);
+        let kept = rules().expand(&AclSpec::List(Some(given)), &[]).unwrap();
+        let kept: Vec<(i32, &str)> = kept.iter().map(|entry| (entry.perms, entry.id.id.as_str())).collect();
+        assert_eq!(kept, [(1, "b:x"), (1, "a:x"), (2, "a:x"), (1, "c:x")], "the first of each");
+    }
+
+    /// A megabyte of `auth` entries and many ids made gigabytes of list.
+    #[test]
+    fn lists_that_expand_without_end_are_invalid() {
+        let ids: Vec<Id> = (0..100).map(|user| Id::new("digest", format!("{user}:x"))).collect();
+        let auth = |perms: i32| RawAcl { perms, scheme: Some("auth".to_owned()), id: None };
+        let expand = |count: i32| rules().expand(&AclSpec::List(Some((0..count).map(auth).collect())), &ids);
+        assert_eq!(expand(1000).map(|list| list.len()), Ok(100_000), "at the bound");
+        assert_eq!(expand(1001), Err(ErrorCode::InvalidAcl), "beyond it");
+    }
+
+    /// A client could keep adding ids: each auth packet took memory for as long as its connection lived.
+    #[test]
+    fn a_connection_has_a_bounded_number_of_ids_of_bounded_size() {
+        let mut ids: Ids = Arc::new([ip_id(LOCAL)]);
+        for user in 1..IDS_MAX {
+            ids = with_earned(&ids, vec![Id::new("digest", format!("{user}:x"))]).expect("room for another one");
+        }
+        assert!(with_earned(&ids, vec![Id::new("digest", "1:x")]).is_some(), "one that it has");
+        assert!(with_earned(&ids, vec![Id::new("digest", "more:x")]).is_none(), "one too many");
+        let long = |len: usize| with_earned(&Ids::from([]), vec![Id::new("digest", "u".repeat(len - 6))]);
+        assert!(long(IDS_BYTES_MAX).is_some() && long(IDS_BYTES_MAX + 1).is_none(), "bytes");
     }
 
     /// CVE-2019-0201: getACL must not show hashes to those who may not change them.

@@ -11,10 +11,12 @@
 //!
 //! Not done here: sockets, the texts of four-letter words, deadlines of connections that never say hello.
 
+mod budget;
 mod read;
 mod listing;
 mod stats;
 
+use core::cell::Cell;
 use core::net::IpAddr;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,10 +29,11 @@ use gk_proto::request::{AuthPacket, HEADER_LEN, Header};
 use gk_proto::{ConnId, ErrorCode, Instant, SessionId, Xid, Zxid, planted, reply, watch};
 use gk_tree::{Tree, Watches};
 
-use crate::auth::{AuthRules, Ids, ip_id};
+use crate::auth::{self, AuthRules, Ids, ip_id};
 use crate::config::NodeConfig;
 use crate::message::{Connect, Delivery, Request};
 
+use budget::Budget;
 pub use read::answer_read;
 pub use stats::{ConnStats, Latency};
 
@@ -83,9 +86,6 @@ const HELD_BYTES_MAX: usize = 4 << 20;
 const EXPECTED_MAX: usize = 1 << 20;
 /// A read whose answer is longer is not sent through the node.
 const EXPECTED_EACH_MAX: usize = 64 << 10;
-/// Frames answered, and bytes written, under one guard of the tree.
-const FRAMES_A_GUARD: usize = 128;
-const BYTES_A_GUARD: usize = 128 << 10;
 
 /// The words that are answered with text (`FourLetterCommands`), and the telnet interrupt, which only closes.
 const WORDS: [&[u8; 4]; 17] = [
@@ -138,7 +138,7 @@ struct Asked<'a> {
 /// The machine of one connection.
 ///
 /// - `held` is what is at the node, then whatever came after the first read behind it that was not sent there: a read
-///   never waits for nothing, and a write never overtakes a read (`check_invariants`).
+///   never waits for nothing but the next guard, and a write never overtakes a read (`check_invariants`).
 /// - `expected` is the sum over `held`.
 /// - `partial` holds less than a frame, or what the phase, a guard's budget or a bound keeps from being served.
 #[derive(Debug)]
@@ -160,6 +160,8 @@ pub struct Conn {
     effects: VecDeque<Effect>,
     /// A long child list on its way: nothing behind it is answered before it is complete.
     listing: Option<Box<listing::Listing>>,
+    /// What answers under this guard had to look at one by one: entries of ACLs, nodes.
+    steps: Cell<usize>,
     stats: ConnStats,
 }
 
@@ -182,6 +184,7 @@ impl Conn {
             partial: Vec::new(),
             effects: VecDeque::new(),
             listing: None,
+            steps: Cell::new(0),
             stats: ConnStats::default(),
         }
     }
@@ -203,8 +206,8 @@ impl Conn {
             Input::Continue => {
                 if self.listing.is_some() {
                     self.advance_listing(world, out);
-                    self.release(now, world, out);
                 }
+                self.release(now, world, out);
                 self.serve_partial(now, world, out);
             }
             Input::Deliver(delivery) => self.deliver(now, delivery, world, out),
@@ -227,10 +230,10 @@ impl Conn {
         matches!(self.phase, Phase::Fresh | Phase::Open) && self.has_room()
     }
 
-    /// Whether there is work that only the last guard's budget kept from being done: whole frames, or more of a long
-    /// child list.
+    /// Whether there is work that only the last guard's budget kept from being done: whole frames, requests that waited
+    /// for nothing else, or more of a long child list.
     pub fn has_backlog(&self) -> bool {
-        if self.listing.is_some() {
+        if self.listing.is_some() || matches!(self.held.front(), Some(Held::Behind(..))) {
             return self.phase != Phase::Closed;
         }
         self.wants_bytes() && frame_at(&self.partial).is_some_and(|length| self.partial.len() >= 4 + length)
@@ -264,12 +267,8 @@ impl Conn {
     /// Panics if the machine contradicts itself.
     pub fn check_invariants(&self) {
         let behind = |held: &&Held| matches!(held, Held::Behind(..));
-        let lists = self.listing.is_some();
-        assert!(
-            lists || self.held.front().as_ref().is_none_or(|held| !behind(held)),
-            "{:?}: a read waits for nothing",
-            self.id
-        );
+        let waits = self.held.front().as_ref().is_some_and(behind);
+        assert!(!waits || self.phase == Phase::Closed || self.has_backlog(), "{:?}: a read waits for nothing", self.id);
         let overtaken = self.held.iter().skip_while(|held| !behind(held)).any(|held| !behind(&held));
         assert!(!overtaken, "{:?}: a write overtakes a read", self.id);
     }
@@ -302,8 +301,9 @@ impl Conn {
     /// Serves whole frames at the start of `bytes` until one is cut, the phase or a bound says stop, or the guard has
     /// been held long enough; how many bytes were used.
     fn serve(&mut self, now: Instant, bytes: &[u8], world: &impl World, out: &mut Vec<u8>) -> usize {
-        let (mut at, mut frames, limit) = (0, 0, out.len() + BYTES_A_GUARD);
-        while self.wants_bytes() && frames < FRAMES_A_GUARD && out.len() < limit {
+        let mut at = 0;
+        let mut budget = Budget::new(&self.steps, out);
+        while self.wants_bytes() && budget.take(&self.steps, out) {
             let rest = bytes.get(at..).unwrap_or_default();
             let Some(length) = frame_at(rest) else {
                 if rest.len() >= 4 {
@@ -322,7 +322,6 @@ impl Conn {
             }
             let Some(body) = rest.get(4..4 + length) else { break };
             at += 4 + length;
-            frames += 1;
             if self.phase == Phase::Fresh { self.connect(body, world) } else { self.frame(now, body, world, out) }
         }
         at
@@ -371,7 +370,7 @@ impl Conn {
         let payload = body.get(HEADER_LEN..).unwrap_or_default();
         match op {
             Some(OpCode::Auth) => return self.authenticate(header.xid, payload, out),
-            Some(OpCode::Sasl) => return self.sasl(header.xid, out),
+            Some(OpCode::Sasl) => return self.sasl(header.xid, payload, out),
             _ => {}
         }
         if self.rules.must_authenticate(&self.ids) {
@@ -509,10 +508,12 @@ impl Conn {
         self.serve_partial(now, world, out);
     }
 
-    /// Answers the reads that waited for the write that was just answered, then lets the writes behind them go: a
-    /// write must not take effect before the reads that were asked ahead of it.
+    /// Answers the reads that waited for the write that was just answered, as many as one guard may, then lets the writes
+    /// behind them go: a write must not take effect before the reads that were asked ahead of it.
     fn release(&mut self, now: Instant, world: &impl World, out: &mut Vec<u8>) {
+        let mut budget = Budget::new(&self.steps, out);
         while self.listing.is_none()
+            && budget.take(&self.steps, out)
             && let Some(Held::Behind(Waiting { body, .. })) = self.held.front()
         {
             let Ok(header) = Header::decode(&mut Reader::new(body)) else { break };
@@ -546,23 +547,24 @@ impl Conn {
     fn authenticate(&mut self, xid: Xid, payload: &[u8], out: &mut Vec<u8>) {
         let Ok(packet) = AuthPacket::decode(payload) else { return self.close() };
         let scheme = packet.scheme.as_deref().unwrap_or_default();
-        let Some(earned) = self.rules.authenticate(scheme, self.remote, packet.auth) else {
+        let earned = self.rules.authenticate(scheme, self.remote, packet.auth);
+        let Some(ids) = earned.and_then(|earned| auth::with_earned(&self.ids, earned)) else {
             self.bare(xid, 0, ErrorCode::AuthFailed, out);
             return self.close();
         };
-        let mut ids = self.ids.to_vec();
-        for id in earned {
-            if !ids.contains(&id) {
-                ids.push(id);
-            }
+        if !self.held.is_empty() {
+            // What waits keeps the ids of before.
+            self.held_bytes += auth::bytes_of(&ids);
         }
-        self.ids = ids.into();
+        self.ids = ids;
         self.effects.push_back(Effect::Authenticated(self.ids.clone()));
         self.bare(xid, 0, ErrorCode::Ok, out);
     }
 
-    /// A server without SASL answers a null token, which clients take as "not supported".
-    fn sasl(&mut self, xid: Xid, out: &mut Vec<u8>) {
+    /// A server without SASL answers a null token, which clients take as "not supported". A client that sends none ends
+    /// its connection, as in ZooKeeper.
+    fn sasl(&mut self, xid: Xid, payload: &[u8], out: &mut Vec<u8>) {
+        let Ok(Some(_)) = Reader::new(payload).buffer() else { return self.close() };
         reply::frame(out, |out| {
             reply::encode_header(xid, 0, ErrorCode::Ok, out);
             gk_proto::jute::Write::put_buffer(out, None);

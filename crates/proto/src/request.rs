@@ -49,8 +49,8 @@ pub type Path<'a> = Cow<'a, str>;
 pub struct AuthPacket<'a> {
     /// Scheme to authenticate with; null is refused like an unknown one.
     pub scheme: Option<Path<'a>>,
-    /// What the scheme needs.
-    pub auth: &'a [u8],
+    /// What the scheme needs; some need nothing, and take null.
+    pub auth: Option<&'a [u8]>,
 }
 
 impl<'a> AuthPacket<'a> {
@@ -58,13 +58,13 @@ impl<'a> AuthPacket<'a> {
     pub fn decode(body: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(body);
         reader.int()?;
-        Ok(Self { scheme: reader.string()?, auth: reader.buffer()?.unwrap_or_default() })
+        Ok(Self { scheme: reader.string()?, auth: reader.buffer()? })
     }
 
     /// Appends the body.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.put_int(0);
         out.put_string(self.scheme.as_deref());
-        out.put_buffer(Some(self.auth));
+        out.put_buffer(self.auth);
     }
 }

@@ -216,8 +216,8 @@ proptest! {
     }
 
     #[test]
-    fn auth_packets_round_trip(scheme in option::of(path()), auth: Vec<u8>) {
-        let packet = AuthPacket { scheme, auth: &auth };
+    fn auth_packets_round_trip(scheme in option::of(path()), auth: Option<Vec<u8>>) {
+        let packet = AuthPacket { scheme, auth: auth.as_deref() };
         let mut out = Vec::new();
         packet.encode(&mut out);
         prop_assert_eq!(AuthPacket::decode(&out), Ok(packet));

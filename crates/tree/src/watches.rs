@@ -48,13 +48,21 @@ pub struct WatchSummary {
 /// All watches of one server.
 ///
 /// - a path is in `paths` and `index`, and a connection in `conns`, only while it has watches;
-/// - `conns` has exactly the pairs of `paths`;
+/// - `conns` has exactly the pairs of `paths`, and adds up the paths of each;
 /// - `totals` counts pairs by mode and table.
 pub struct Watches {
     paths: Slab<Watched>,
     index: PathIndex,
-    conns: BTreeMap<ConnId, BTreeSet<u32>>,
+    conns: BTreeMap<ConnId, Watching>,
     totals: Totals,
+}
+
+/// What one connection watches.
+#[derive(PartialEq, Eq, Debug, Default)]
+struct Watching {
+    ids: BTreeSet<u32>,
+    /// Length of all their paths.
+    path_bytes: usize,
 }
 
 struct Watched {
@@ -114,7 +122,7 @@ impl Watches {
 
     /// Forgets a connection, in time proportional to its watches.
     pub fn drop_conn(&mut self, conn: ConnId) {
-        for id in self.conns.remove(&conn).unwrap_or_default() {
+        for id in self.conns.remove(&conn).unwrap_or_default().ids {
             self.set_modes(id, conn, Modes::NONE);
         }
     }
@@ -132,13 +140,19 @@ impl Watches {
 
     /// How many paths a connection watches.
     pub fn path_count(&self, conn: ConnId) -> usize {
-        self.conns.get(&conn).map_or(0, BTreeSet::len)
+        self.conns.get(&conn).map_or(0, |watching| watching.ids.len())
+    }
+
+    /// How long these paths are, all together.
+    pub fn path_bytes(&self, conn: ConnId) -> usize {
+        self.conns.get(&conn).map_or(0, |watching| watching.path_bytes)
     }
 
     /// Totals for `wchs`. Looks at every watch.
     pub fn summary(&self) -> WatchSummary {
         let in_data = |id, conn| self.modes(id, conn).is_some_and(Modes::in_data_table);
-        let connections = self.conns.iter().filter(|(conn, ids)| ids.iter().any(|&id| in_data(id, **conn))).count();
+        let any = |conn: ConnId, watching: &Watching| watching.ids.iter().any(|&id| in_data(id, conn));
+        let connections = self.conns.iter().filter(|(conn, watching)| any(**conn, watching)).count();
         let paths =
             self.paths.iter().filter(|(_, at)| at.watchers.iter().any(|(_, modes)| modes.in_data_table())).count();
         WatchSummary { connections, paths, watches: self.totals.data_table }
@@ -146,8 +160,8 @@ impl Watches {
 
     /// For `wchc`: connections by ascending id, each with its paths in the data table, sorted.
     pub fn by_conn(&self) -> impl Iterator<Item = (ConnId, Vec<&str>)> {
-        self.conns.iter().filter_map(|(&conn, ids)| {
-            let in_data = ids.iter().filter(|&&id| self.modes(id, conn).is_some_and(Modes::in_data_table));
+        self.conns.iter().filter_map(|(&conn, watching)| {
+            let in_data = watching.ids.iter().filter(|&&id| self.modes(id, conn).is_some_and(Modes::in_data_table));
             let mut paths: Vec<&str> = in_data.map(|&id| &*self.watched(id).path).collect();
             paths.sort_unstable();
             (!paths.is_empty()).then_some((conn, paths))
@@ -169,14 +183,16 @@ impl Watches {
     pub fn check_invariants(&self) {
         assert_eq!(self.index.len(), self.paths.len(), "paths in the index");
         let mut totals = Totals::default();
-        let mut conns = BTreeMap::<ConnId, BTreeSet<u32>>::new();
+        let mut conns = BTreeMap::<ConnId, Watching>::new();
         for (id, at) in self.paths.iter() {
             assert_eq!(self.find(&at.path), Some(id), "{} leads to its watches", at.path);
             let mut count = 0;
             for (conn, modes) in at.watchers.iter() {
                 assert_ne!(modes, Modes::NONE, "{conn:?} at {} has a mode", at.path);
                 totals.count(Modes::NONE, modes);
-                conns.entry(conn).or_default().insert(id);
+                let watching = conns.entry(conn).or_default();
+                watching.ids.insert(id);
+                watching.path_bytes += at.path.len();
                 count += 1;
             }
             assert_ne!(count, 0, "{} has a watcher", at.path);
@@ -208,7 +224,10 @@ impl Watches {
         let before = self.watched_mut(id).watchers.set(conn, modes);
         self.totals.count(before, modes);
         if before == Modes::NONE && modes != Modes::NONE {
-            self.conns.entry(conn).or_default().insert(id);
+            let path_bytes = self.watched(id).path.len();
+            let watching = self.conns.entry(conn).or_default();
+            watching.ids.insert(id);
+            watching.path_bytes += path_bytes;
         }
         if modes == Modes::NONE {
             self.forget(id, conn);
@@ -217,9 +236,12 @@ impl Watches {
 
     /// After a connection's last mode on a path went.
     fn forget(&mut self, id: u32, conn: ConnId) {
-        if let Some(ids) = self.conns.get_mut(&conn) {
-            ids.remove(&id);
-            if ids.is_empty() {
+        let path_bytes = self.watched(id).path.len();
+        if let Some(watching) = self.conns.get_mut(&conn) {
+            if watching.ids.remove(&id) {
+                watching.path_bytes -= path_bytes;
+            }
+            if watching.ids.is_empty() {
                 self.conns.remove(&conn);
             }
         }

@@ -783,7 +783,7 @@ impl Pending {
 
 impl Auth {
     fn request(&self) -> Request {
-        Request::auth(&AuthPacket { scheme: Some(self.scheme.as_str().into()), auth: &self.auth })
+        Request::auth(&AuthPacket { scheme: Some(self.scheme.as_str().into()), auth: Some(&self.auth) })
     }
 }
 

@@ -223,7 +223,7 @@ impl Ensemble {
     /// Answered by the connection, ahead of what its pipeline waits for.
     fn authenticate(&mut self, id: ConnId, xid: Xid, body: &[u8]) {
         let packet = AuthPacket::decode(body).expect("an auth packet");
-        let tag = std::str::from_utf8(packet.auth).unwrap().trim_start_matches('u').parse().expect("the tag");
+        let tag = std::str::from_utf8(packet.auth.unwrap()).unwrap().trim_start_matches('u').parse().expect("the tag");
         let is_known = packet.scheme.as_deref() == Some("digest");
         let code = if is_known { ErrorCode::Ok } else { ErrorCode::AuthFailed };
         let conn = self.conns.get_mut(&id).unwrap();

@@ -1,5 +1,7 @@
 //! Answers to reads, encoded straight from the tree (ZooKeeper `FinalRequestProcessor`).
 
+use core::cell::Cell;
+
 use gk_proto::acl::{self, perm};
 use gk_proto::jute::Write as _;
 use gk_proto::multi::{self, ReadOp};
@@ -14,8 +16,10 @@ use super::{Asked, Conn, World};
 use crate::auth::{AuthRules, Ids};
 use crate::message::{Delivery, Request};
 
-/// Paths that one connection may watch; at this many it is closed. A client that needs more has lost count.
+/// Paths that one connection may watch, and bytes of them; beyond either it is closed. A client that needs more has lost
+/// count.
 const WATCHED_PATHS_MAX: usize = 4_000_000;
+const WATCHED_BYTES_MAX: usize = 256 << 20;
 
 impl Conn {
     /// Answers a read; false if the operation is none.
@@ -58,7 +62,8 @@ impl Conn {
 
     /// Reads as this connection, with the ids that it had when the request came.
     pub(super) fn asker<'a>(&'a self, ids: &'a Ids) -> Asker<'a> {
-        Asker { conn: self.id, session: self.session, ids, rules: &self.rules, is_over_watched: false }
+        let (conn, session, rules, steps) = (self.id, self.session, &*self.rules, &self.steps);
+        Asker { conn, session, ids, rules, steps, is_over_watched: false }
     }
 
     /// setWatches: tells at once what happened since the client's last zxid, and sets the watches that did not fire
@@ -105,6 +110,8 @@ pub(super) struct Asker<'a> {
     session: SessionId,
     ids: &'a Ids,
     rules: &'a AuthRules,
+    /// What it had to look at one by one.
+    steps: &'a Cell<usize>,
     /// It watches more than it may.
     pub(super) is_over_watched: bool,
 }
@@ -154,8 +161,9 @@ impl Asker<'_> {
             }
             Read::GetAcl { path } => self.encode_acl(path, world, out)?,
             Read::GetAllChildrenNumber { path } => {
-                let node = self.readable(path, world)?;
-                out.put_count(node.descendants());
+                let descendants = self.readable(path, world)?.descendants();
+                self.step(descendants);
+                out.put_count(descendants);
             }
             Read::GetEphemerals { prefix } => self.encode_ephemerals(prefix.as_deref(), world, out),
             Read::WhoAmI => {
@@ -194,6 +202,7 @@ impl Asker<'_> {
 
     fn encode_acl(&self, path: &str, world: &impl World, out: &mut Vec<u8>) -> Result<(), ErrorCode> {
         let node = world.tree().find(path).ok_or(ErrorCode::NoNode)?;
+        self.step(node.acl().len());
         if !self.rules.allows(node.acl(), perm::READ | perm::ADMIN, self.ids) {
             return Err(ErrorCode::NoAuth);
         }
@@ -202,23 +211,28 @@ impl Asker<'_> {
         Ok(())
     }
 
+    fn step(&self, count: usize) {
+        self.steps.set(self.steps.get() + count);
+    }
+
     /// The node, if it is there and may be read.
     pub(super) fn readable<'w>(&self, path: &str, world: &'w impl World) -> Result<NodeRef<'w>, ErrorCode> {
         let node = world.tree().find(path).ok_or(ErrorCode::NoNode)?;
+        self.step(node.acl().len());
         if self.rules.allows(node.acl(), perm::READ, self.ids) { Ok(node) } else { Err(ErrorCode::NoAuth) }
     }
 
     pub(super) fn watch(&mut self, path: &str, kind: WatchKind, world: &impl World) {
-        let watched = world.watches(|watches| {
+        self.is_over_watched |= world.watches(|watches| {
             watches.add(self.conn, path, kind);
-            watches.path_count(self.conn)
+            watches.path_count(self.conn) > WATCHED_PATHS_MAX || watches.path_bytes(self.conn) > WATCHED_BYTES_MAX
         });
-        self.is_over_watched |= watched > WATCHED_PATHS_MAX;
     }
 
     fn encode_ephemerals(&self, prefix: Option<&str>, world: &impl World, out: &mut Vec<u8>) {
         let prefix = prefix.filter(|prefix| !prefix.trim().is_empty() && *prefix != "/").unwrap_or_default();
         let start = out.len();
+        self.step(world.tree().ephemeral_count_of(self.session));
         out.put_count(0);
         let mut count: i32 = 0;
         for path in world.tree().ephemerals(self.session).filter(|path| path.starts_with(prefix)) {
@@ -255,7 +269,8 @@ impl Asker<'_> {
 pub fn answer_read(request: &Request, rules: &AuthRules, world: &impl World) -> Delivery {
     let Request { conn, session, xid, op, body, ids } = request;
     let zxid = world.tree().last_zxid();
-    let mut asker = Asker { conn: *conn, session: *session, ids, rules, is_over_watched: false };
+    let steps = Cell::new(0);
+    let mut asker = Asker { conn: *conn, session: *session, ids, rules, steps: &steps, is_over_watched: false };
     let mut frame = Vec::new();
     match Read::decode(*op, body) {
         Some(Ok(read)) => asker.encode(*xid, zxid.wire(), &read, world, &mut frame),
@@ -285,9 +300,10 @@ pub(super) fn expected(op: OpCode, payload: &[u8], world: &impl World) -> Option
                 }
                 size(&path, names)
             }
-            Read::Exists { .. } | Read::GetAllChildrenNumber { .. } | Read::Watches { .. } | Read::AddWatch { .. } => 0,
-            // Of any size, or events come with it: answered by the connection.
+            Read::Exists { .. } | Read::Watches { .. } | Read::AddWatch { .. } => 0,
+            // Of any size, or any work, or events come with it: answered by the connection.
             Read::GetAcl { .. }
+            | Read::GetAllChildrenNumber { .. }
             | Read::GetEphemerals { .. }
             | Read::WhoAmI
             | Read::MultiRead(_)

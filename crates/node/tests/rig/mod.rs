@@ -420,7 +420,7 @@ fn show_body(op: i32, r: &mut Reader<'_>) -> String {
                 }
             }
         }
-        OpCode::AddWatch => format!(" {}", r.int().unwrap()),
+        OpCode::AddWatch | OpCode::GetAllChildrenNumber => format!(" {}", r.int().unwrap()),
         OpCode::Sasl => format!(" {:?}", r.buffer().unwrap()),
         _ => String::new(),
     }
@@ -514,8 +514,16 @@ fn encode_rest(words: &[&str]) -> (i32, Vec<u8>) {
             }
             OpCode::SetWatches
         }
+        ["number", path] => {
+            out.put_text(path);
+            OpCode::GetAllChildrenNumber
+        }
         ["ping"] => OpCode::Ping,
         ["sasl"] => OpCode::Sasl,
+        ["sasl", token] => {
+            out.put_buffer(Some(token.as_bytes()));
+            OpCode::Sasl
+        }
         ["close"] => OpCode::CloseSession,
         ["op", code] => return (code.parse().unwrap(), out),
         _ => panic!("unknown request {words:?}"),
