@@ -14,6 +14,10 @@ use parking_lot::Mutex;
 /// Deliveries that may wait for a client that does not read. At this many the connection is closed: its session lives
 /// on, and the client, if there is one, reconnects and catches up by setWatches.
 const OUTBOX_MAX: usize = 100_000;
+/// Bytes of the events among them, as they will be sent; the same happens at this many.
+const OUTBOX_BYTES_MAX: usize = 16 << 20;
+/// Bytes of an event besides its path: length, header, kind, state.
+const EVENT_BYTES: usize = 32;
 
 /// One connection, shared between its task, the node's thread and whoever prints it.
 pub(crate) struct Link {
@@ -53,6 +57,9 @@ pub(crate) struct Published {
 #[derive(Default)]
 struct Outbox {
     items: VecDeque<Delivery>,
+    event_bytes: usize,
+    /// It was full: its last item is the end of the connection, and nothing follows.
+    is_cut: bool,
     waker: Option<Waker>,
 }
 
@@ -78,13 +85,19 @@ impl Link {
     /// Puts something into the outbox; whether the task must be woken for it.
     pub(crate) fn push(&self, delivery: Delivery) -> bool {
         let mut outbox = self.outbox.lock();
-        if matches!(delivery, Delivery::Close | Delivery::Refused) || outbox.items.len() >= OUTBOX_MAX {
-            self.told_to_close.store(true, Ordering::Relaxed);
+        let ends = matches!(delivery, Delivery::Close | Delivery::Refused);
+        let is_full = outbox.items.len() >= OUTBOX_MAX || outbox.event_bytes >= OUTBOX_BYTES_MAX;
+        if let Delivery::Event { path, .. } = &delivery {
+            outbox.event_bytes += EVENT_BYTES + path.len();
         }
-        if outbox.items.len() < OUTBOX_MAX {
+        if !is_full {
             outbox.items.push_back(delivery);
-        } else if outbox.items.len() == OUTBOX_MAX {
+        } else if !outbox.is_cut {
+            outbox.is_cut = true;
             outbox.items.push_back(Delivery::Close);
+        }
+        if ends || is_full {
+            self.told_to_close.store(true, Ordering::Relaxed);
         }
         drop(outbox);
         !self.ready.swap(true, Ordering::AcqRel)
@@ -114,7 +127,9 @@ impl Link {
     /// Takes out everything; an idle connection keeps no queue.
     pub(crate) fn take(&self) -> VecDeque<Delivery> {
         if self.ready.swap(false, Ordering::AcqRel) {
-            std::mem::take(&mut self.outbox.lock().items)
+            let mut outbox = self.outbox.lock();
+            outbox.event_bytes = 0;
+            std::mem::take(&mut outbox.items)
         } else {
             VecDeque::new()
         }
@@ -187,6 +202,21 @@ mod tests {
         link.push(Delivery::Close);
         assert!(link.is_told_to_close(), "told");
         assert_eq!(link.closing_since(), None, "the task has not begun");
+    }
+
+    /// A hundred thousand events of a path of a megabyte took all memory at once when their client began to read.
+    #[test]
+    fn events_of_long_paths_fill_the_outbox_sooner() {
+        let link = link();
+        let path: std::sync::Arc<str> = "/".repeat(OUTBOX_BYTES_MAX / 100).into();
+        for _ in 0..200 {
+            let kind = gk_proto::watch::EventType::NodeCreated;
+            link.push(Delivery::Event { zxid: gk_proto::Zxid(1), kind, path: path.clone() });
+        }
+        assert!(link.is_told_to_close(), "at the bound");
+        let items = link.take();
+        assert_eq!(items.len(), 101, "what came later is dropped");
+        assert!(matches!(items.back(), Some(Delivery::Close)), "and the last is the end");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 
 use gk_node::Request;
 use gk_node::conn::{Conn, Effect, Input, Latency};
+use gk_proto::{Instant, Millis};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -24,6 +25,11 @@ use crate::shared::Shared;
 
 /// Bytes read at once.
 const READ_BUFFER: usize = 64 << 10;
+/// Bytes of a request that count as hearing from its client before it is whole. One that sends a byte now and then does not
+/// keep its session by that.
+const HEARD_BYTES_MIN: usize = 1024;
+/// A connection that has been served for so long lets the others of its thread go first.
+const TURN_MAX: Millis = Millis(1);
 /// A thread's output buffer that grew beyond this for one reply is given back.
 const WRITE_BUFFER_KEPT: usize = 256 << 10;
 
@@ -78,6 +84,8 @@ pub(crate) struct Task {
     conn: Conn,
     /// What the socket would not take.
     unsent: Vec<u8>,
+    /// Bytes of a request that did not count as hearing from the client.
+    unheard: usize,
     /// The answer to a four-letter word that somebody else prepares.
     word: Option<oneshot::Receiver<String>>,
     closing: bool,
@@ -92,6 +100,12 @@ struct Wanted {
 
 /// The socket is of no more use.
 struct Gone;
+
+/// Has the task polled again, after the runtime has looked at all other sockets of this thread and served what came.
+fn step_aside(cx: &mut Context<'_>) {
+    let yielding = std::pin::pin!(tokio::task::yield_now());
+    assert!(yielding.poll(cx).is_pending(), "yielding takes a second poll");
+}
 
 /// Serves the connection until it ends. A future by hand: an async function would keep a second copy of everything.
 impl Future for Task {
@@ -112,7 +126,7 @@ impl Future for Task {
 
 impl Task {
     pub(crate) fn new(shared: Arc<Shared>, link: Arc<Link>, stream: TcpStream, conn: Conn) -> Self {
-        Self { shared, link, stream, conn, unsent: Vec::new(), word: None, closing: false }
+        Self { shared, link, stream, conn, unsent: Vec::new(), unheard: 0, word: None, closing: false }
     }
 
     /// Removes every trace of the connection but its session.
@@ -125,8 +139,9 @@ impl Task {
         }
     }
 
-    /// Goes on until there is nothing to do but wait.
+    /// Goes on until there is nothing to do but wait, or until it is time for the other connections of this thread.
     fn turn(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<Result<(), Gone>> {
+        let mut began = None;
         loop {
             if self.link.is_aborted() {
                 return Poll::Ready(Err(Gone));
@@ -136,8 +151,8 @@ impl Task {
                 ready!(self.finish_word(cx))?;
                 return Poll::Ready(Err(Gone));
             }
-            if self.link.is_ready() || self.conn.has_backlog() {
-                self.serve(0, scratch);
+            let at = if self.link.is_ready() || self.conn.has_backlog() {
+                self.serve(0, scratch)
             } else if self.conn.wants_bytes() && !self.must_wait() {
                 let mut buffer = ReadBuf::new(&mut scratch.input);
                 match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)) {
@@ -146,11 +161,15 @@ impl Task {
                     Err(_) => return Poll::Ready(Err(Gone)),
                 }
                 let length = buffer.filled().len();
-                self.serve(length, scratch);
+                self.serve(length, scratch)
             } else {
                 return Poll::Pending;
-            }
+            };
             self.send(cx, scratch)?;
+            if *began.get_or_insert(at) + TURN_MAX <= at {
+                step_aside(cx);
+                return Poll::Pending;
+            }
         }
     }
 
@@ -160,13 +179,10 @@ impl Task {
         outstanding > self.shared.config.requests.outstanding_max && self.conn.queued() > 0
     }
 
-    /// Hands deliveries, then `length` bytes of input, to the machine, all under one guard of the tree.
-    fn serve(&mut self, length: usize, scratch: &mut Scratch) {
+    /// Hands deliveries, then `length` bytes of input, to the machine, all under one guard of the tree. When it began.
+    fn serve(&mut self, length: usize, scratch: &mut Scratch) -> Instant {
         let Scratch { input, out } = scratch;
         let now = self.shared.clock.instant();
-        if length > 0 {
-            self.link.heard(now);
-        }
         let before = self.counters();
         let mut wanted = Wanted::default();
         {
@@ -183,6 +199,11 @@ impl Task {
             self.conn.handle(now, input, &world, out);
             self.effects(&mut wanted);
         }
+        self.unheard += length;
+        if self.conn.stats().received != before.0 || self.unheard >= HEARD_BYTES_MIN {
+            self.link.heard(now);
+            self.unheard = 0;
+        }
         if !wanted.requests.is_empty() {
             shard::send(Event::Requests(wanted.requests), &self.shared.inbox);
         }
@@ -196,6 +217,7 @@ impl Task {
             self.link.set_closing(now);
         }
         self.publish(before);
+        now
     }
 
     fn effects(&mut self, wanted: &mut Wanted) {
