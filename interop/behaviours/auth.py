@@ -111,7 +111,7 @@ def ipv6_addresses_match_by_prefix(launch):
                 refused(client, zk.get_data(path), zk.NO_AUTH)
 
 
-@check()
+@check(rows=(45,))
 def lists_are_expanded_before_they_are_stored(server):
     client, nobody = user(server, b"dora:4", b"dora:5"), server.client()
     own = {(READ, "digest", digest_id(b"dora:4")), (READ, "digest", digest_id(b"dora:5"))}
@@ -142,7 +142,7 @@ def hashes_are_masked_for_readers(server):
     refused(stranger, zk.get_acl("/masked"), zk.NO_AUTH)
 
 
-@check()
+@check(rows=(56, "L12"))
 def unknown_schemes_are_refused_and_the_connection_ends(server):
     for scheme in ("", "unknown", "world", "auth", "super", "sasl", "x509", "\0", "digest\0", None):
         client = server.client()
@@ -161,7 +161,7 @@ def whoami_tells_every_id_once(server):
     same(sorted(client.call(zk.Op(zk.WHO_AM_I, b""))), [("digest", "fred"), ("digest", "greta"), ("ip", "127.0.0.1")])
 
 
-@check()
+@check(rows=(57,))
 def odd_passwords_are_passwords(server):
     for auth in (b"no-colon", b"", b":", b"a:b:c", b"\xff\xfe:\x00", b"x" * 65536, "ü:ö".encode()):
         client = user(server, auth)
@@ -169,7 +169,7 @@ def odd_passwords_are_passwords(server):
         client.close()
 
 
-@check(ENFORCED)
+@check(ENFORCED, rows=(22, "L7"))
 def enforced_auth_turns_everybody_else_away(server):
     for op in (zk.get_data("/"), zk.create("/unauthenticated"), zk.PING_OP, zk.sync(), add_watch("/", RECURSIVE)):
         client = server.client()
@@ -187,7 +187,7 @@ def enforced_auth_turns_everybody_else_away(server):
     same([reply.err for reply in replies_until_closed(by_address)], [SESSION_CLOSED_REQUIRES_AUTH])
 
 
-@check()
+@check(rows=(55,))
 def a_recursive_watcher_is_told_nothing_of_hidden_nodes(server):
     owner, spy, peer = user(server, b"ida:10"), server.client(), user(server, b"ida:10")
     owner.call(zk.create("/hidden", acl=only(b"ida:10")))

@@ -1,9 +1,12 @@
 """What the checks are made of: the register, servers to run against, and ways to wait for what must come.
 
 A check is a function with `@check(config)`: it gets a running server of that configuration, shared with all other checks of
-the same configuration, so that it keeps to a subtree of its own. A check that stops or breaks its server takes
-`@check(private=True)` and gets a function that makes one. Nothing sleeps for a fixed time where there is a condition to
-wait for; `PATIENCE_S` is how long anything may take on a busy machine before it counts as missing.
+the same configuration, so that it keeps to a subtree of its own. With `alone=True` the server is started for it; a check
+that stops or breaks its server takes `@check(private=True)` and gets a function that makes one. Nothing sleeps for a fixed
+time where there is a condition to wait for; `PATIENCE_S` is how long anything may take on a busy machine before it counts as
+missing.
+
+A check that covers `rows` of the catalogue runs beside a bystander; a private one brings its own.
 """
 
 import base64
@@ -16,10 +19,11 @@ import time
 
 import zk
 from server import Server
+from .bystander import bystander, witnessed
 
 PATIENCE_S = 20.0
 
-Check = collections.namedtuple("Check", "name run config private ours_alone")
+Check = collections.namedtuple("Check", "name run config private alone ours_alone rows growth_max_mib")
 
 CHECKS = []
 # How a socket tells that the other side has closed it.
@@ -54,23 +58,44 @@ QUICK = Config(
     "DigestAuthenticationProvider.superDigest=" + digest_id(SUPER),
 )
 
+# For what takes much of a server's memory, or counts its connections.
+ROOMY = Config("maxSessionTimeout=120000", "preAllocSize=1024")
 
-def check(config=QUICK, private=False, ours_alone=None):
-    """Registers a check; `ours_alone` says why the behaviour is not ZooKeeper's."""
+
+def check(config=QUICK, private=False, alone=False, ours_alone=None, rows=(), growth_max_mib=None):
+    """Registers a check. `ours_alone` says why the behaviour is not ZooKeeper's; `growth_max_mib`, for `alone`, is how much
+    more memory our server may take meanwhile."""
 
     def register(function):
         name = function.__module__.rsplit(".", 1)[-1] + ": " + function.__name__.replace("_", " ")
-        CHECKS.append(Check(name, function, config, private, ours_alone))
+        CHECKS.append(Check(name, function, config, private, alone, ours_alone, tuple(rows), growth_max_mib))
         return function
 
     return register
 
 
+def carry_out(chosen, fleet):
+    """Runs one check with what it asked for."""
+    if chosen.private:
+        with witnessed() if chosen.rows else contextlib.nullcontext():
+            chosen.run(fleet.private)
+    elif chosen.alone:
+        with fleet.private(chosen.config) as server:
+            accompanied(chosen, server.start(), fleet.growth_max_mib(chosen))
+    else:
+        accompanied(chosen, fleet.server(chosen.config), None)
+
+
+def accompanied(chosen, server, growth_max_mib):
+    with bystander(server, growth_max_mib) if chosen.rows else contextlib.nullcontext():
+        chosen.run(server)
+
+
 class Fleet:
     """The servers of one run. Each shared one is started by the first check that wants it."""
 
-    def __init__(self, command):
-        self.command = command
+    def __init__(self, command, is_apache):
+        self.command, self.is_apache = command, is_apache
         self.guard = threading.Lock()
         self.shared = {}
 
@@ -84,6 +109,10 @@ class Fleet:
 
     def private(self, config=QUICK, data=None):
         return config.server(self.command, data)
+
+    def growth_max_mib(self, chosen):
+        """A JVM grows to the size it was given, whatever it is asked."""
+        return None if self.is_apache else chosen.growth_max_mib
 
     def close(self):
         """Ends every shared server; yields for each how it ended and what it had logged."""
@@ -171,44 +200,20 @@ def request(type, body=b"", xid=1):
     return zk.frame(xid.to_bytes(4, "big", signed=True) + type.to_bytes(4, "big", signed=True) + body)
 
 
+def number_of_connections(server):
+    return int(server.monitor()["zk_num_alive_connections"])
+
+
+def number_of_sessions(server):
+    return int(server.monitor()["zk_global_sessions"])
+
+
 def resident_bytes(server):
     total = 0
     for pid in server.pids():
         with contextlib.suppress(OSError), open("/proc/%d/statm" % pid) as statm:
             total += int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return total
-
-
-@contextlib.contextmanager
-def bystander(server):
-    """A client that pings, reads and is told of changes while the block misbehaves, and must notice nothing."""
-    observer, writer = server.client(), server.client()
-    path = writer.call(zk.create("/bystander-", b"0", flags=zk.EPHEMERAL_SEQUENTIAL))
-    stop, trouble = threading.Event(), []
-
-    def live():
-        try:
-            turn = 0
-            while not stop.is_set():
-                turn += 1
-                same(observer.call(zk.get_data(path, watch=True))[1].version, turn - 1, "the bystander's node")
-                observer.ping()
-                writer.call(zk.set_data(path, b"%d" % turn))
-                same(next_event(observer).type, 3, "the bystander's event")
-                stop.wait(0.02)
-        except Exception as e:  # whatever disturbs the bystander is the finding
-            trouble.append(repr(e))
-
-    thread = threading.Thread(target=live)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-    assert not trouble, "a bystander noticed: " + trouble[0]
-    observer.close()
-    writer.close()
 
 
 # ----------------------------------------------------------------------------------------------------------------------

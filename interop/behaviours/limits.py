@@ -6,11 +6,11 @@ import struct
 
 import zk
 from .harness import (
-    ENDED, PATIENCE_S, RECURSIVE, Config, add_watch, check, drain, raw, same, until,
+    ENDED, PATIENCE_S, RECURSIVE, Config, add_watch, bystander, check, drain, raw, same, until,
 )
 
-PER_ADDRESS = Config("maxClientCnxns=3", "maxSessionTimeout=120000")
-IN_ALL = Config("maxCnxns=3", "maxSessionTimeout=120000")
+PER_ADDRESS = Config("maxClientCnxns=5", "maxSessionTimeout=120000")
+IN_ALL = Config("maxCnxns=5", "maxSessionTimeout=120000")
 FRAME_MAX = 100_000
 FRAMES = Config("maxSessionTimeout=120000", "preAllocSize=1024", "snapCount=10",
                 properties=("jute.maxbuffer=%d" % FRAME_MAX,))
@@ -25,7 +25,7 @@ def try_to_connect(server):
 
 
 def connections_are_limited(server):
-    # The connections of whoever waited for the server to start may still be closing.
+    # Two are the bystander's; the connections of whoever waited for the server to start may still be closing.
     clients = [until(lambda: try_to_connect(server), "one of three connections") for _ in range(3)]
     for _ in range(5):
         with contextlib.suppress(*ENDED):
@@ -41,12 +41,12 @@ def connections_are_limited(server):
         client.ping()
 
 
-@check(PER_ADDRESS)
+@check(PER_ADDRESS, alone=True, rows=("L4",))
 def connections_of_one_address_are_limited(server):
     connections_are_limited(server)
 
 
-@check(IN_ALL)
+@check(IN_ALL, alone=True, rows=("L4",))
 def connections_in_all_are_limited(server):
     connections_are_limited(server)
 
@@ -56,30 +56,14 @@ def create_of_size(path, frame_size, flags=zk.PERSISTENT):
     return zk.create(path, b"x" * (frame_size - 8 - len(zk.create(path).body)), flags=flags)
 
 
-@check(private=True)
+@check(private=True, rows=(4, 44))
 def a_frame_may_be_as_long_as_the_limit_and_no_longer(launch):
+    # Every size at the limit, and more sparsely for two kilobytes around it.
+    sizes = sorted({*range(FRAME_MAX - 2048, FRAME_MAX + 1, 64), *range(FRAME_MAX - 12, FRAME_MAX + 1)})
     with launch(FRAMES) as server:
         server.start()
-        client, other = server.client(), server.client()
-        same(len(client.encode(create_of_size("/full", FRAME_MAX))[0]), FRAME_MAX + 4)
-        client.call(create_of_size("/full", FRAME_MAX))
-        client.send(create_of_size("/over", FRAME_MAX + 1))
-        same(drain(client), [], "frames after one that is too long")
-        # The length decides, not the body.
-        client = server.client()
-        client.send_raw(struct.pack(">i", FRAME_MAX + 1))
-        same(drain(client), [], "frames after a length that is too long")
-        sizes = range(FRAME_MAX - 12, FRAME_MAX + 1)
-        for size in sizes:
-            other.call(create_of_size("/size-%06d" % size, size))
-        # A multi may fill a frame too, and its record in the log is longer than the request.
-        parts = [zk.create("/m%03d" % i, b"y" * 900) for i in range(90)]
-        other.call(zk.multi(parts))
-        def has_snapshot():
-            other.call(create_of_size("/full-", FRAME_MAX, zk.SEQUENTIAL))
-            return any(path.stat().st_size > 10 * FRAME_MAX for path in (server.data / "version-2").glob("snapshot.*"))
-
-        until(has_snapshot, "a snapshot with those nodes")
+        with bystander(server):
+            fill_to_the_limit(server, sizes)
         server.kill()
         server.start()
         client = server.client()
@@ -89,7 +73,31 @@ def a_frame_may_be_as_long_as_the_limit_and_no_longer(launch):
         same([name for name in client.call(zk.get_children2("/"))[0] if name.startswith("over")], [])
 
 
-@check(FEW_WORDS)
+def fill_to_the_limit(server, sizes):
+    client, other = server.client(), server.client()
+    same(len(client.encode(create_of_size("/full", FRAME_MAX))[0]), FRAME_MAX + 4)
+    client.call(create_of_size("/full", FRAME_MAX))
+    for size in (FRAME_MAX + 1, FRAME_MAX + 2, *range(FRAME_MAX + 256, FRAME_MAX + 2049, 256)):
+        client.send(create_of_size("/over", size))
+        same(drain(client), [], "frames after one that is too long")
+        # The length decides, not the body.
+        client = server.client()
+        client.send_raw(struct.pack(">i", size))
+        same(drain(client), [], "frames after a length that is too long")
+        client = server.client()
+    for size in sizes:
+        other.call(create_of_size("/size-%06d" % size, size))
+    # A multi may fill a frame too, and its record in the log is longer than the request.
+    other.call(zk.multi([zk.create("/m%03d" % i, b"y" * 900) for i in range(90)]))
+
+    def has_snapshot():
+        other.call(create_of_size("/full-", FRAME_MAX, zk.SEQUENTIAL))
+        return any(path.stat().st_size > 10 * FRAME_MAX for path in (server.data / "version-2").glob("snapshot.*"))
+
+    until(has_snapshot, "a snapshot with those nodes")
+
+
+@check(FEW_WORDS, rows=(10, "L15"))
 def only_words_on_the_whitelist_are_answered(server):
     same(zk.four_letter_word(server.port, "ruok"), "imok")
     assert zk.four_letter_word(server.port, "stat").startswith("Zookeeper version: ")
@@ -152,7 +160,7 @@ def the_trace_mask_is_kept(server):
     until(lambda: zk.four_letter_word(server.port, "gtmk") == str(before), "the old mask")
 
 
-@check()
+@check(rows=(10,))
 def a_word_after_the_handshake_ends_the_connection(server):
     for word in (b"ruok", b"srvr", b"stmk" + bytes(8), b"\xff\xf4\xff\xfd"):
         client = server.client()
@@ -161,7 +169,7 @@ def a_word_after_the_handshake_ends_the_connection(server):
         zk.Client(server.port).connect(resume=client.session).close()
 
 
-@check()
+@check(rows=(10,))
 def words_in_pieces_and_with_more_behind_them_are_answered(server):
     for pieces in ((b"ru", b"ok"), (b"r", b"u", b"o", b"k"), (b"ruok\n",), (b"ruok\r\nnonsense",)):
         conn = raw(server)
@@ -174,3 +182,12 @@ def words_in_pieces_and_with_more_behind_them_are_answered(server):
                 text += piece
         same(text, b"imok", "answer to %r" % (pieces,))
     same(raw(server, b"\xff\xf4\xff\xfd").sock.recv(10), b"")
+
+
+@check(alone=True, rows=("L16",), ours_alone="ZooKeeper leaves it to the umask")
+def files_are_their_owners_alone(server):
+    server.client().call(zk.create("/mine", flags=zk.EPHEMERAL))
+    found = [server.data / "version-2", *server.data.rglob("*")]
+    assert len(found) > 3, "there is nothing to look at"
+    for path in found:
+        same(path.stat().st_mode & 0o077, 0, "rights of others to %s" % path)

@@ -11,7 +11,7 @@ def connect(server, body):
     return client, client.recv_frame()
 
 
-@check()
+@check(rows=(11,))
 def a_connect_without_the_read_only_byte_gets_a_response_without_it(server):
     client, response = connect(server, zk.connect_request(30000, read_only=None))
     same(len(response), 36)
@@ -26,7 +26,7 @@ def a_connect_without_the_read_only_byte_gets_a_response_without_it(server):
     same(response, bytes(16) + (16).to_bytes(4, "big") + bytes(16))
 
 
-@check()
+@check(rows=(11, 13))
 def connects_of_every_shape_are_accepted(server):
     usual = zk.connect_request(30000)
     shapes = {
@@ -72,7 +72,7 @@ def auth_and_set_watches_may_have_ordinary_xids(server):
     client.call(check_watches("/go", DATA_WATCH))
 
 
-@check()
+@check(rows=(18,))
 def any_xid_is_echoed_but_for_pings(server):
     client = server.client()
     for xid in (0, 5, 5, 3, -7, -1 << 31, (1 << 31) - 1, -1, -2, -4, -8):
@@ -81,7 +81,7 @@ def any_xid_is_echoed_but_for_pings(server):
         same((client.recv_reply().xid, reply_to), (zk.XID_PING, xid))
 
 
-@check()
+@check(rows=(44,))
 def null_and_empty_data_are_different(server):
     client = server.client()
     for data in (None, b"", b"x"):
@@ -101,7 +101,7 @@ def a_failed_multi_has_its_errors_in_the_results(server):
     assert is_missing(client, "/multi-failed")
 
 
-@check(Config("extendedTypesEnabled=false", "maxSessionTimeout=120000"), ours_alone="the peer script turns TTL on")
+@check(Config("extendedTypesEnabled=false", "maxSessionTimeout=120000"), ours_alone="the peer script turns TTL on", rows=(61,))
 def ttl_nodes_need_the_extended_types(server):
     client = server.client()
     refused(client, zk.create_ttl("/ttl", 1000), zk.UNIMPLEMENTED)

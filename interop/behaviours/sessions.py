@@ -29,7 +29,7 @@ def is_refused(server, session):
     return True
 
 
-@check(USUAL)
+@check(USUAL, rows=(12,))
 def timeouts_are_clamped_to_2_and_20_ticks(server):
     for asked, given in ((0, 4000), (-5, 4000), (-1 << 31, 4000), (1, 4000), (4001, 4001), (39999, 39999),
                          (40000, 40000), (40001, 40000), ((1 << 31) - 1, 40000)):
@@ -92,7 +92,7 @@ def reads_keep_a_session_alive(server):
     assert not is_missing(other, "/reading")
 
 
-@check()
+@check(rows=(17,))
 def a_resumed_session_takes_over_and_starts_without_watches_and_auth(server):
     old = server.client()
     old.add_auth("digest", b"resume:pw")
@@ -136,7 +136,7 @@ def a_resume_negotiates_the_timeout_anew(server):
     longer.close()
 
 
-@check()
+@check(rows=(13, 14))
 def a_wrong_password_is_refused(server):
     owner = server.client()
     owner.call(zk.create("/wrong-password", flags=zk.EPHEMERAL))
@@ -145,7 +145,7 @@ def a_wrong_password_is_refused(server):
     resumed(server, owner.session).close()
 
 
-@check(ours_alone="ZooKeeper cuts the owner off before it looks at the password")
+@check(ours_alone="ZooKeeper cuts the owner off before it looks at the password", rows=(14,))
 def a_wrong_password_does_not_disturb_the_owner(server):
     owner = server.client()
     owner.call(zk.create("/undisturbed", flags=zk.EPHEMERAL))
@@ -157,7 +157,7 @@ def a_wrong_password_does_not_disturb_the_owner(server):
     owner.close()
 
 
-@check(ours_alone="ZooKeeper's passwords follow from the session id")
+@check(ours_alone="ZooKeeper's passwords follow from the session id", rows=(14, "password"))
 def a_password_cannot_be_computed_from_the_id(server):
     owner = server.client()
     assert is_refused(server, owner.session._replace(password=zk.session_password(owner.session.id)))
@@ -165,7 +165,7 @@ def a_password_cannot_be_computed_from_the_id(server):
     assert len({server.client().session.password for _ in range(5)}) == 5, "passwords repeat"
 
 
-@check()
+@check(rows=(14,))
 def unknown_and_closed_sessions_are_refused(server):
     gone = server.client()
     gone.close()
@@ -174,7 +174,7 @@ def unknown_and_closed_sessions_are_refused(server):
     assert is_refused(server, zk.Session(0, -1, b"p" * 16, False))
 
 
-@check()
+@check(rows=(23,))
 def requests_behind_close_session_are_dropped(server):
     client, other = server.client(), server.client()
     frames = [client.encode(op)[0] for op in (
@@ -199,7 +199,7 @@ def pipelined_ephemerals_go_with_the_session(server):
     same(other.call(zk.get_children2(home))[0], [])
 
 
-@check()
+@check(rows=(15,))
 def a_client_that_has_seen_more_is_closed_without_a_word(server):
     client = server.client()
     client.call(zk.create("/ahead"))
@@ -212,7 +212,7 @@ def a_client_that_has_seen_more_is_closed_without_a_word(server):
     zk.Client(server.port).connect(last_zxid_seen=-1 << 63).close()
 
 
-@check(SESSIONLESS)
+@check(SESSIONLESS, rows=(5, "L1"))
 def connections_that_never_say_hello_are_closed(server):
     began, client = time.monotonic(), server.client()
     quiet = [raw(server), raw(server, b"\0"), raw(server, zk.frame(zk.connect_request(30000))[:20])]
@@ -222,7 +222,7 @@ def connections_that_never_say_hello_are_closed(server):
     client.ping()
 
 
-@check()
+@check(rows=(16,))
 def a_second_connect_request_ends_the_connection_not_the_session(server):
     client = server.client()
     client.call(zk.create("/second-connect", flags=zk.EPHEMERAL))
@@ -234,7 +234,7 @@ def a_second_connect_request_ends_the_connection_not_the_session(server):
     again.close()
 
 
-@check(ours_alone="ZooKeeper may leave a session with two connections that resumed it at the same time")
+@check(ours_alone="ZooKeeper may leave a session with two connections that resumed it at the same time", rows=(17,))
 def one_session_contended_by_many_connections_ends_up_with_one(server):
     client = server.client()
     client.call(zk.create("/contended", flags=zk.EPHEMERAL))

@@ -92,7 +92,7 @@ def a_recursive_watch_sees_no_child_events_unless_another_watch_does(server):
     same(take_events(client), [(CREATED, path + "/c"), (CHILDREN, path), (CREATED, path + "/d")])
 
 
-@check()
+@check(rows=(54,))
 def watches_are_removed_by_type(server):
     client = server.client()
     path = client.call(zk.create("/removed"))
@@ -132,7 +132,7 @@ def a_data_removal_leaves_the_persistent_watch(server):
     same(take_events(client), [(CHANGED, path)])
 
 
-@check()
+@check(rows=(54,))
 def watches_of_another_connection_are_not_touched(server):
     one, two = server.client(), server.client()
     path = one.call(zk.create("/two-watchers"))
@@ -186,7 +186,7 @@ def set_watches_tells_what_was_missed(server):
     same(take_events(client), [(CREATED, paths["unborn"]), (CHILDREN, home)])
 
 
-@check()
+@check(rows=(53, 54))
 def bad_watch_types_and_modes_are_marshalling_errors(server):
     client = server.client()
     for code in (0, 6, -1, (1 << 31) - 1):
