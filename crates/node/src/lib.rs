@@ -10,6 +10,7 @@
 //! - [`password`]: passwords of sessions
 //! - [`sessions`]: who is alive
 //! - [`message`]: what passes between connection, node and driver
+//! - `age`: how old a node is when the wall clock may have been set
 //! - `outstanding`, `prepare`, `answer`: checks of a request, the txn it becomes, the reply it gets
 //! - [`node`]: the machine that puts them in order
 //! - [`conn`]: the machine of one connection
@@ -19,6 +20,7 @@ pub mod auth;
 pub mod password;
 pub mod sessions;
 pub mod message;
+mod age;
 mod outstanding;
 mod prepare;
 mod answer;

@@ -19,6 +19,7 @@ use gk_proto::{ConnId, ErrorCode, Instant, Millis, SessionId, WallTime, Xid, Zxi
 use gk_tree::{Outcome, ReapCursor, Tree};
 use gk_zab::Zab;
 
+use crate::age::Ages;
 use crate::answer::{Answer, Waiting};
 use crate::auth::{AuthRules, Ids};
 use crate::config::{NodeConfig, Now};
@@ -75,6 +76,7 @@ pub struct Node {
     next_tick: Instant,
     last_tick: Instant,
     next_reap: Instant,
+    ages: Ages,
     reap: ReapCursor,
     scratch: Vec<u8>,
     payloads: BytesMut,
@@ -92,6 +94,7 @@ impl Node {
             next_tick: now.instant + half(config.tick),
             last_tick: now.instant,
             next_reap: now.instant + config.reap_interval,
+            ages: Ages::default(),
             zab: Zab::standalone(tree.last_zxid()),
             applied: tree.last_zxid(),
             outstanding: Outstanding::new(digest),
@@ -115,6 +118,7 @@ impl Node {
     /// Takes one input; the effects of the one before must have been drained.
     pub fn handle(&mut self, now: Now, input: Input, tree: &Tree) {
         assert!(self.effects.is_empty(), "input while {} effects wait", self.effects.len());
+        self.ages.observe(now);
         match input {
             Input::Requests(requests) => {
                 for request in requests {
@@ -148,6 +152,7 @@ impl Node {
     /// Does what is due: expires sessions at half ticks, reaps containers and TTL nodes.
     pub fn handle_timeout(&mut self, now: Now, tree: &Tree) {
         assert!(self.effects.is_empty(), "timeout while {} effects wait", self.effects.len());
+        self.ages.observe(now);
         if now.instant >= self.next_tick {
             let gap = now.instant.since(self.last_tick);
             self.last_tick = now.instant;
@@ -570,7 +575,8 @@ impl Node {
     fn reap(&mut self, now: Now, tree: &Tree) {
         let mut paths = Vec::new();
         let never_used_ms = self.config.reap_never_used_ms;
-        let more = tree.reap_candidates(now.wall, never_used_ms, &mut self.reap, REAP_LOOKS, &mut paths);
+        let age = |stamp| self.ages.since(stamp, now.wall);
+        let more = tree.reap_candidates(&age, never_used_ms, &mut self.reap, REAP_LOOKS, &mut paths);
         let pause =
             60_000 * u64::try_from(paths.len()).unwrap_or(u64::MAX) / u64::from(self.config.reap_per_minute.max(1));
         let pause = if more { Millis(pause.max(REAP_PAUSE.0)) } else { self.config.reap_interval };
@@ -587,7 +593,7 @@ impl Node {
                 time: now.wall,
                 over_quota: None,
             };
-            if let Ok(txn) = prepare.delete_container(&path) {
+            if let Ok(txn) = prepare.delete_container(&path, |stamp| self.ages.since(stamp, now.wall)) {
                 let digest = self.outstanding.digest();
                 self.propose(now.wall, SessionId::NONE, Xid(0), txn, digest, Answer::Nobody);
             }

@@ -212,7 +212,8 @@ impl Prepare<'_> {
 
     /// The reaper's delete: no session, no ACL; the node must still be an empty container, or an empty TTL node past its
     /// time. The reaper looked at what is applied: a setData that was accepted since has given it more.
-    pub(crate) fn delete_container(&mut self, path: &str) -> Result<Txn, ErrorCode> {
+    /// `age` is the milliseconds since a time.
+    pub(crate) fn delete_container(&mut self, path: &str, age: impl Fn(WallTime) -> i64) -> Result<Txn, ErrorCode> {
         let (parent_path, parent) = self.parent_of_deletable(path)?;
         let node = self.outstanding.get(self.tree, path).ok_or(ErrorCode::NoNode)?;
         if node.child_count > 0 {
@@ -220,7 +221,7 @@ impl Prepare<'_> {
         }
         let is_due = match node.owner {
             Owner::Container => true,
-            Owner::Ttl(ttl_ms) => self.time.0.saturating_sub(node.stat.mtime.0) > ttl_ms,
+            Owner::Ttl(ttl_ms) => age(node.stat.mtime) > ttl_ms,
             Owner::Persistent | Owner::Session(_) => false,
         };
         if !is_due {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use gk_node::Delivery;
 use gk_proto::connect::{ConnectRequest, ConnectResponse, Password};
-use gk_proto::txn::{LoggedTxn, Txn};
+use gk_proto::txn::{CreateKind, LoggedTxn, Txn};
 use gk_proto::{ConnId, Instant, SessionId, Zxid};
 use gk_tree::Tree;
 
@@ -52,6 +52,8 @@ pub(crate) struct Checker {
     /// Txns that the node handed to the log and that are not yet applied.
     proposed: BTreeMap<Zxid, LoggedTxn>,
     taps: BTreeMap<ConnId, Tap>,
+    /// TTL nodes that were written in this life of the server: their time to live, and when that was.
+    aging: BTreeMap<String, (i64, Instant)>,
     sessions: BTreeMap<SessionId, Facts>,
     /// The last txn that anybody outside was shown.
     revealed: Zxid,
@@ -91,6 +93,7 @@ impl Checker {
             how,
             proposed: BTreeMap::new(),
             taps: BTreeMap::new(),
+            aging: BTreeMap::new(),
             sessions: BTreeMap::new(),
             revealed: Zxid::ZERO,
             violation: None,
@@ -120,6 +123,9 @@ impl Checker {
     }
 }
 
+/// The wall clock may run ahead by this much before the server takes it for set.
+const CLOCK_NOISE_MS: u64 = 510;
+
 /// Between node and log.
 impl Checker {
     /// The node hands a txn to the log.
@@ -133,6 +139,7 @@ impl Checker {
             return self.fail(&format!("I10 {zxid:?} ({:?}) is proposed after {last:?}", logged.header.zxid));
         }
         let session = logged.header.session;
+        self.ages(&logged.txn, now);
         match &logged.txn {
             Txn::CreateSession { timeout_ms } => {
                 let facts = Facts {
@@ -159,6 +166,39 @@ impl Checker {
             | Txn::Error { .. } => {}
         }
         self.proposed.insert(zxid, logged);
+    }
+
+    /// I24 again, by a clock that nobody sets: a time to live is not over because the wall clock says so.
+    fn ages(&mut self, txn: &Txn, now: Instant) {
+        match txn {
+            Txn::Create { path, kind: CreateKind::Ttl(ttl_ms), .. } => {
+                self.aging.insert(path.clone(), (*ttl_ms, now));
+            }
+            Txn::SetData { path, .. } => {
+                if let Some((_, written)) = self.aging.get_mut(path) {
+                    *written = now;
+                }
+            }
+            Txn::Multi(txns) if !txns.iter().any(|txn| matches!(txn, Txn::Error { .. })) => {
+                txns.iter().for_each(|txn| self.ages(txn, now));
+            }
+            Txn::Delete { path } => drop(self.aging.remove(path)),
+            Txn::DeleteContainer { path } => {
+                let Some((ttl_ms, written)) = self.aging.remove(path) else { return };
+                let age = now.since(written).0 + CLOCK_NOISE_MS;
+                if age < u64::try_from(ttl_ms).unwrap_or(0) {
+                    self.fail(&format!("I24 {path} is reaped after less than {age} ms, of {ttl_ms}"));
+                }
+            }
+            Txn::Create { .. }
+            | Txn::Multi(_)
+            | Txn::Reconfig { .. }
+            | Txn::SetAcl { .. }
+            | Txn::Check { .. }
+            | Txn::CreateSession { .. }
+            | Txn::CloseSession { .. }
+            | Txn::Error { .. } => {}
+        }
     }
 
     fn closing(&mut self, session: SessionId, is_expiry: bool, now: Instant) {
@@ -307,6 +347,7 @@ impl Checker {
         self.judge(verdict.map_err(|what| format!("I13 {what}")));
         tree.check_invariants();
         self.taps.clear();
+        self.aging.clear();
         self.sessions.retain(|session, _| self.model.session_at(last, *session).is_some());
         for facts in self.sessions.values_mut() {
             facts.heard = now;

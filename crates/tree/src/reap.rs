@@ -21,10 +21,10 @@ impl Tree {
     /// Looks at up to `budget` container and TTL nodes and appends the paths of those to delete. True while there are
     /// more to look at; the cursor is back at the start when it returns false.
     ///
-    /// `never_used_ms` is how long a container that never had a child may stay; 0 is for ever.
+    /// `age` is the milliseconds since a time of the wall clock, and `never_used_ms` how long a container that never had a child may stay; 0 is for ever.
     pub fn reap_candidates(
         &self,
-        now: WallTime,
+        age: &impl Fn(WallTime) -> i64,
         never_used_ms: i64,
         cursor: &mut ReapCursor,
         budget: usize,
@@ -35,7 +35,7 @@ impl Tree {
         for &id in rest.by_ref().take(budget) {
             cursor.last = Some(id);
             let node = NodeRef::new(self, id);
-            if is_due(node, now, never_used_ms) {
+            if is_due(node, age, never_used_ms) {
                 out.push(node.path());
             }
         }
@@ -47,12 +47,12 @@ impl Tree {
     }
 }
 
-fn is_due(node: NodeRef<'_>, now: WallTime, never_used_ms: i64) -> bool {
+fn is_due(node: NodeRef<'_>, age: &impl Fn(WallTime) -> i64, never_used_ms: i64) -> bool {
     if node.child_count() > 0 {
         return false;
     }
     let stat = node.persisted();
-    let idle_ms = now.0.saturating_sub(stat.mtime.0);
+    let idle_ms = age(stat.mtime);
     match node.owner() {
         Owner::Container if stat.cversion > 0 => true,
         Owner::Container => never_used_ms > 0 && idle_ms > never_used_ms,
@@ -70,7 +70,8 @@ mod tests {
 
     fn due(bench: &Bench, now: i64, never_used_ms: i64) -> Vec<String> {
         let (mut cursor, mut out) = (ReapCursor::default(), Vec::new());
-        while bench.tree.reap_candidates(WallTime(now), never_used_ms, &mut cursor, 1, &mut out) {}
+        let age = |stamp: WallTime| now - stamp.0;
+        while bench.tree.reap_candidates(&age, never_used_ms, &mut cursor, 1, &mut out) {}
         assert_eq!(cursor, ReapCursor::default(), "back at the start");
         out
     }
