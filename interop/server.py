@@ -123,6 +123,9 @@ class Server:
         """A client with a session of its own."""
         return zk.Client(self.port).connect(**options)
 
+    def is_apache(self):
+        return "apache-zookeeper" in self.command
+
     def kill(self):
         """SIGKILL to the whole process group."""
         self._signal(signal.SIGKILL)

@@ -13,8 +13,10 @@ import time
 
 import zk
 
-# What counts as "seconds": far beyond what a busy machine does to a sound server.
+# What counts as "seconds": far beyond what a busy machine does to a sound server. Apache's takes them for a multi of a hundred
+# thousand operations.
 LATENCY_MAX_S = 3.0
+LATENCY_MAX_OF_APACHE_S = 15.0
 # Most that a server may take in all, whatever goes on at once. A JVM takes what it was given.
 RESIDENT_MAX_MIB = 1024
 
@@ -91,6 +93,7 @@ class _Bystander:
         self.observer.call(zk.get_data(self.kept, watch=True))
         self.identity = self.observer.call(zk.Op(zk.WHO_AM_I, b""))
         self.stop, self.trouble, self.slowest_s = threading.Event(), [], 0.0
+        self.latency_max_s = LATENCY_MAX_OF_APACHE_S if server.is_apache() else LATENCY_MAX_S
 
     def timed(self, function, *args):
         began = time.monotonic()
@@ -120,7 +123,7 @@ class _Bystander:
 
     def finish(self):
         assert not self.trouble, "a bystander noticed: " + self.trouble[0]
-        assert self.slowest_s < LATENCY_MAX_S, "a bystander waited %.1f s" % self.slowest_s
+        assert self.slowest_s < self.latency_max_s, "a bystander waited %.1f s" % self.slowest_s
         owner = self.observer.call(zk.exists(self.kept)).ephemeral_owner
         assert owner == self.writer.session.id, "a bystander's node belongs to session %#x" % owner
         identity = self.observer.call(zk.Op(zk.WHO_AM_I, b""))

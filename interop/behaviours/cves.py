@@ -140,7 +140,8 @@ def cve_2026_24308_no_secret_is_logged_at_any_level(launch):
             answers = "".join(zk.four_letter_word(server.port, word) for word in (
                 "conf", "cons", "dump", "envi", "mntr", "srvr", "stat", "wchc", "wchp", "wchs"))
         log = "".join(server.log_lines())
-        assert len(log) > 100, "that is not the log"
+        # The script that starts Apache's has it log to nowhere.
+        assert server.is_apache() or "binding to port" in log, "that is not the log"
         for secret in secrets:
             assert secret not in answers, "an answer has %r" % secret
             assert secret not in log, "the log has %r" % secret

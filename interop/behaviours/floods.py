@@ -104,11 +104,11 @@ def requests_that_walk_over_many_nodes_hold_nobody_up(server):
             walker.call(zk.multi(ops[at:at + 1000]))
     number = zk.Op(zk.GET_ALL_CHILDREN_NUMBER, zk.Writer().string("/walk").bytes())
     for client, op in ((walker, zk.get_ephemerals("/none")), (other, number)):
-        client.send_raw(b"".join(client.encode(op)[0] for _ in range(200)))
+        client.send_raw(b"".join(client.encode(op)[0] for _ in range(100)))
         client.sock.settimeout(60)
     # Also between writes, where reads pass through the one thread that all writes need.
-    other.send_raw(b"".join(other.encode(op)[0] for op in [zk.set_data("/walk", b""), number] * 100))
-    for client, count in ((walker, 200), (other, 400)):
+    other.send_raw(b"".join(other.encode(op)[0] for op in [zk.set_data("/walk", b""), number] * 50))
+    for client, count in ((walker, 100), (other, 200)):
         for _ in range(count):
             same(client.recv_reply().err, 0)
     # Their end is no concern of others either.

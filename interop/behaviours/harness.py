@@ -81,7 +81,8 @@ def carry_out(chosen, fleet):
             chosen.run(fleet.private)
     elif chosen.alone:
         with fleet.private(chosen.config) as server:
-            accompanied(chosen, server.start(), fleet.growth_max_mib(chosen))
+            # A JVM grows to the size it was given, whatever it is asked.
+            accompanied(chosen, server.start(), None if server.is_apache() else chosen.growth_max_mib)
     else:
         accompanied(chosen, fleet.server(chosen.config), None)
 
@@ -94,8 +95,8 @@ def accompanied(chosen, server, growth_max_mib):
 class Fleet:
     """The servers of one run. Each shared one is started by the first check that wants it."""
 
-    def __init__(self, command, is_apache):
-        self.command, self.is_apache = command, is_apache
+    def __init__(self, command):
+        self.command = command
         self.guard = threading.Lock()
         self.shared = {}
 
@@ -109,10 +110,6 @@ class Fleet:
 
     def private(self, config=QUICK, data=None):
         return config.server(self.command, data)
-
-    def growth_max_mib(self, chosen):
-        """A JVM grows to the size it was given, whatever it is asked."""
-        return None if self.is_apache else chosen.growth_max_mib
 
     def close(self):
         """Ends every shared server; yields for each how it ended and what it had logged."""

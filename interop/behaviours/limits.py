@@ -3,6 +3,7 @@
 import contextlib
 import re
 import struct
+import time
 
 import zk
 from .harness import (
@@ -11,6 +12,7 @@ from .harness import (
 
 PER_ADDRESS = Config("maxClientCnxns=5", "maxSessionTimeout=120000")
 IN_ALL = Config("maxCnxns=5", "maxSessionTimeout=120000")
+THROTTLED = Config("connection_throttle_tokens=6", "connection_throttle_fill_time=2000", "maxSessionTimeout=120000")
 FRAME_MAX = 100_000
 FRAMES = Config("maxSessionTimeout=120000", "preAllocSize=1024", "snapCount=10",
                 properties=("jute.maxbuffer=%d" % FRAME_MAX,))
@@ -49,6 +51,18 @@ def connections_of_one_address_are_limited(server):
 @check(IN_ALL, alone=True, rows=("L4",))
 def connections_in_all_are_limited(server):
     connections_are_limited(server)
+
+
+@check(THROTTLED, alone=True, rows=("L4",))
+def handshakes_are_limited_by_tokens(server):
+    """Two of six tokens are the bystander's, and one comes back every other second."""
+    began = time.monotonic()
+    made = [client for client in (try_to_connect(server) for _ in range(30)) if client]
+    back = int((time.monotonic() - began) / 2) + 1
+    assert 4 <= len(made) <= 4 + back, "%d handshakes of 30" % len(made)
+    until(lambda: try_to_connect(server), "another token")
+    for client in made:
+        client.ping()
 
 
 def create_of_size(path, frame_size, flags=zk.PERSISTENT):

@@ -264,6 +264,11 @@ impl Conn {
         self.held.len()
     }
 
+    /// About how many bytes these have, at most.
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
     /// Panics if the machine contradicts itself.
     pub fn check_invariants(&self) {
         let behind = |held: &&Held| matches!(held, Held::Behind(..));

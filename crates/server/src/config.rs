@@ -114,10 +114,23 @@ pub struct ClientConfig {
     pub per_address_max: Option<usize>,
     /// Connections in all (`maxCnxns`); `None` leaves it to the process's file limit. One more is closed at once.
     pub total_max: Option<usize>,
+    /// How fast handshakes may come (`connection_throttle_*`); `None` when off. Without a token the connection is closed.
+    pub connect_rate: Option<ConnectRate>,
     /// A connection that has no session after this time is closed (`nio.sessionlessCnxnTimeout`).
     pub sessionless_timeout: Millis,
     /// Four-letter words that are answered (`4lw.commands.whitelist`).
     pub words: Whitelist,
+}
+
+/// A bucket of tokens, one of which each handshake takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectRate {
+    /// Tokens in a full bucket (`connection_throttle_tokens`).
+    pub tokens_max: u32,
+    /// After each such time (`connection_throttle_fill_time`) …
+    pub fill_time: Millis,
+    /// … so many are put in (`connection_throttle_fill_count`).
+    pub fill_count: u32,
 }
 
 /// A host and a port to listen on.
@@ -223,6 +236,8 @@ pub struct RequestConfig {
     /// With more requests than this in the server, a connection that has one under way is not read until it is answered
     /// (`globalOutstandingLimit`, and `request_throttle_max_requests` where it is set and smaller).
     pub outstanding_max: usize,
+    /// The same for bytes of requests (`largeRequestMaxBytes`).
+    pub outstanding_bytes_max: usize,
 }
 
 /// Who may do what.
@@ -335,6 +350,7 @@ impl Config {
                 tcp_keepalive: false,
                 per_address_max: Some(CONNECTIONS_PER_ADDRESS_MAX),
                 total_max: None,
+                connect_rate: None,
                 sessionless_timeout: Millis(10_000),
                 words: Whitelist::of("srvr"),
             },
@@ -351,6 +367,7 @@ impl Config {
                 record_extra: 0xfffff,
                 enforce_quota: false,
                 outstanding_max: 1000,
+                outstanding_bytes_max: 100 << 20,
             },
             access: AccessConfig {
                 skip_acl: false,

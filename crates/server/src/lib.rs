@@ -13,7 +13,7 @@
 //! - `inbox`, `link`, `shared`, `shard`: what threads hand each other, and share
 //! - `driver`: the node's thread
 //! - `log_lane`, `snapshots`: the disk's threads
-//! - `task`, `listener`: connections
+//! - `throttle`, `task`, `listener`: connections
 //! - `report`: what the four-letter words are told
 //! - `key`: the secret behind session passwords
 //! - `start`: putting it together, and taking it apart
@@ -30,6 +30,7 @@ mod shard;
 mod driver;
 mod log_lane;
 mod snapshots;
+mod throttle;
 mod task;
 mod listener;
 mod report;

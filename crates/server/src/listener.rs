@@ -10,6 +10,7 @@ use gk_node::Delivery;
 use gk_node::auth::ip_id;
 use gk_node::conn::Conn;
 use gk_proto::{ConnId, SessionId};
+use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::{info, warn};
@@ -19,6 +20,7 @@ use crate::error::ServeError;
 use crate::link::Link;
 use crate::shared::Shared;
 use crate::task::Task;
+use crate::throttle::Remarks;
 
 /// File descriptors kept for everything that is not a client connection.
 const FILES_RESERVED: u64 = 64;
@@ -68,13 +70,15 @@ pub(crate) struct Door {
     shared: Arc<Shared>,
     next: AtomicU64,
     total_max: usize,
+    /// About connections that are turned away.
+    remarks: Mutex<Remarks>,
 }
 
 impl Door {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         let by_files = usize::try_from(raise_file_limit().saturating_sub(FILES_RESERVED)).unwrap_or(usize::MAX).max(1);
         let total_max = shared.config.clients.total_max.unwrap_or(usize::MAX).min(by_files);
-        Self { shared, next: AtomicU64::new(1), total_max }
+        Self { shared, next: AtomicU64::new(1), total_max, remarks: Mutex::default() }
     }
 
     /// Accepts until the runtime ends. An error of accept costs one pause and never the listener.
@@ -140,12 +144,17 @@ impl Door {
             (links.len(), per_address_max.map_or(0, |_| same()))
         };
         if all >= self.total_max {
-            warn!("Too many connections: {all} of at most {}; {remote} is turned away", self.total_max);
+            if let Some(others) = self.remarks.lock().allow(self.shared.clock.instant()) {
+                let max = self.total_max;
+                warn!("Too many connections: {all} of at most {max}; {remote} is turned away, and {others} before it");
+            }
             return false;
         }
         let Some(max) = per_address_max else { return true };
-        if same >= max {
-            warn!("Too many connections from {ip} - max is {max}");
+        if same >= max
+            && let Some(others) = self.remarks.lock().allow(self.shared.clock.instant())
+        {
+            warn!("Too many connections from {ip} - max is {max}; {others} were turned away before it");
         }
         same < max
     }

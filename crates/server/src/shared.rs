@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::inbox::Inbox;
 use crate::link::Link;
 use crate::shard::Shard;
+use crate::throttle::Throttle;
 
 /// Everything that more than one thread reaches. Lock order: tree, watches, connections, outbox.
 pub(crate) struct Shared {
@@ -31,6 +32,7 @@ pub(crate) struct Shared {
     pub(crate) links: RwLock<HashMap<ConnId, Arc<Link>, FixedState>>,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) shards: Vec<Shard>,
+    pub(crate) throttle: Throttle,
     pub(crate) stats: Stats,
     pub(crate) disk: DiskStats,
     pub(crate) snapshot_store: SnapshotStore,
@@ -139,6 +141,8 @@ pub(crate) struct Stats {
     pub(crate) sent: AtomicU64,
     /// Requests at the node, as of its last turn.
     pub(crate) outstanding: AtomicUsize,
+    /// Bytes of requests at the node and of those that wait behind them.
+    pub(crate) outstanding_bytes: AtomicUsize,
     pub(crate) latency: Mutex<Latency>,
     pub(crate) connections_rejected: AtomicU64,
 }

@@ -26,6 +26,7 @@ use crate::log_lane::{LogLane, SnapshotBell};
 use crate::shard::{Shard, ShardThread};
 use crate::shared::{DiskStats, Shared, SharedTree, Stats};
 use crate::snapshots::Snapshots;
+use crate::throttle::Throttle;
 use crate::{config, key};
 
 /// A running server, on threads of its own.
@@ -176,6 +177,7 @@ impl Parts {
         let inbox = Arc::new(Inbox::default());
         let (shards, connections) = start_shards(&inbox)?;
         let shared = Arc::new(Shared {
+            throttle: Throttle::new(config.clients.connect_rate, clock.instant()),
             config,
             node_config,
             rules,

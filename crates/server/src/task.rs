@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
-use gk_node::Request;
 use gk_node::conn::{Conn, Effect, Input, Latency};
+use gk_node::{Connect, Request};
 use gk_proto::{Instant, Millis};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -84,6 +84,8 @@ pub(crate) struct Task {
     conn: Conn,
     /// What the socket would not take.
     unsent: Vec<u8>,
+    /// Bytes of requests that wait here or at the node, as counted for the whole server.
+    held_bytes: usize,
     /// Bytes of a request that did not count as hearing from the client.
     unheard: usize,
     /// The answer to a four-letter word that somebody else prepares.
@@ -126,13 +128,14 @@ impl Future for Task {
 
 impl Task {
     pub(crate) fn new(shared: Arc<Shared>, link: Arc<Link>, stream: TcpStream, conn: Conn) -> Self {
-        Self { shared, link, stream, conn, unsent: Vec::new(), unheard: 0, word: None, closing: false }
+        Self { shared, link, stream, conn, unsent: Vec::new(), held_bytes: 0, unheard: 0, word: None, closing: false }
     }
 
     /// Removes every trace of the connection but its session.
     fn end(&self) {
         self.shared.links.write().remove(&self.link.id);
         self.shared.watches.lock().drop_conn(self.link.id);
+        self.shared.stats.outstanding_bytes.fetch_sub(self.held_bytes, Ordering::Relaxed);
         if let Some(session) = self.conn.session() {
             let (conn, heard) = (self.link.id, self.link.last_heard());
             shard::send(Event::Disconnected { conn, session, heard }, &self.shared.inbox);
@@ -175,8 +178,10 @@ impl Task {
 
     /// Whether the server has more to do than it may take on, and this connection will be woken by an answer.
     fn must_wait(&self) -> bool {
-        let outstanding = self.shared.stats.outstanding.load(Ordering::Relaxed);
-        outstanding > self.shared.config.requests.outstanding_max && self.conn.queued() > 0
+        let (stats, limits) = (&self.shared.stats, &self.shared.config.requests);
+        let is_full = stats.outstanding.load(Ordering::Relaxed) > limits.outstanding_max
+            || stats.outstanding_bytes.load(Ordering::Relaxed) > limits.outstanding_bytes_max;
+        is_full && self.conn.queued() > 0
     }
 
     /// Hands deliveries, then `length` bytes of input, to the machine, all under one guard of the tree. When it began.
@@ -224,7 +229,7 @@ impl Task {
         while let Some(effect) = self.conn.poll_effect() {
             match effect {
                 Effect::Request(request) => wanted.requests.push(request),
-                Effect::Connect(connect) => shard::send(Event::Connect(connect), &self.shared.inbox),
+                Effect::Connect(connect) => self.connect(connect),
                 Effect::Authenticated(ids) => *self.link.ids.lock() = ids,
                 Effect::Close => self.closing = true,
                 Effect::Word { word, argument } => {
@@ -235,6 +240,15 @@ impl Task {
         }
         if let Some(session) = self.conn.session() {
             self.link.set_session(session);
+        }
+    }
+
+    fn connect(&mut self, connect: Connect) {
+        if self.shared.throttle.take(self.shared.clock.instant()) {
+            shard::send(Event::Connect(connect), &self.shared.inbox);
+        } else {
+            self.shared.stats.connections_rejected.fetch_add(1, Ordering::Relaxed);
+            self.closing = true;
         }
     }
 
@@ -280,6 +294,13 @@ impl Task {
 
     /// Lets the rest of the server see the counters.
     fn publish(&mut self, (received, sent, latency): (u64, u64, Latency)) {
+        let held_bytes = self.conn.held_bytes();
+        if held_bytes != self.held_bytes {
+            // Added first: the sum of all never goes below zero.
+            self.shared.stats.outstanding_bytes.fetch_add(held_bytes, Ordering::Relaxed);
+            self.shared.stats.outstanding_bytes.fetch_sub(self.held_bytes, Ordering::Relaxed);
+            self.held_bytes = held_bytes;
+        }
         let stats = self.conn.stats();
         self.shared.stats.add(stats.received - received, stats.sent - sent, &latency, &stats.latency);
         let mut published = self.link.published.lock();

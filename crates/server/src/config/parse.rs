@@ -6,8 +6,8 @@ use super::load::Loaded;
 use super::settings::{Setting, Settings, SystemProperty};
 use super::values::{Values, boolean, number};
 use super::{
-    AccessConfig, ClientConfig, Compression, Config, DigestAlgorithm, ListenAddress, ListenHost, PurgeConfig,
-    ReaperConfig, RequestConfig, SessionConfig, StorageConfig, properties,
+    AccessConfig, ClientConfig, Compression, Config, ConnectRate, DigestAlgorithm, ListenAddress, ListenHost,
+    PurgeConfig, ReaperConfig, RequestConfig, SessionConfig, StorageConfig, properties,
 };
 use crate::words::Whitelist;
 use gk_proto::Millis;
@@ -240,6 +240,7 @@ fn clients(clients: &mut ClientConfig, values: &mut Values<'_>) -> Result<(), Co
     clients.tcp_keepalive = values.property_flag("clientTcpKeepAlive", clients.tcp_keepalive);
     set(&mut clients.per_address_max, values.limit("maxClientCnxns")?);
     set(&mut clients.total_max, values.limit("maxCnxns")?);
+    clients.connect_rate = connect_rate(values)?;
     set(&mut clients.sessionless_timeout, values.millis("nio.sessionlessCnxnTimeout")?);
     if let Some(setting) = values.settings.get("4lw.commands.whitelist") {
         clients.words = Whitelist::of(&setting.value);
@@ -249,6 +250,13 @@ fn clients(clients: &mut ClientConfig, values: &mut Values<'_>) -> Result<(), Co
         }
     }
     Ok(())
+}
+
+fn connect_rate(values: &Values<'_>) -> Result<Option<ConnectRate>, ConfigError> {
+    let tokens = values.count("connection_throttle_tokens", 0)?;
+    let fill_time = values.millis("connection_throttle_fill_time")?.unwrap_or(Millis(1));
+    let fill_count = values.count("connection_throttle_fill_count", 0)?.unwrap_or(1);
+    Ok(tokens.filter(|tokens| *tokens > 0).map(|tokens_max| ConnectRate { tokens_max, fill_time, fill_count }))
 }
 
 fn requests(requests: &mut RequestConfig, values: &mut Values<'_>) -> Result<(), ConfigError> {
@@ -261,6 +269,8 @@ fn requests(requests: &mut RequestConfig, values: &mut Values<'_>) -> Result<(),
     if let Some(Some(throttle)) = values.limit("request_throttle_max_requests")? {
         requests.outstanding_max = requests.outstanding_max.min(throttle);
     }
+    let bytes_max = values.count("largeRequestMaxBytes", 1)?.and_then(|count| usize::try_from(count).ok());
+    set(&mut requests.outstanding_bytes_max, bytes_max);
     Ok(())
 }
 

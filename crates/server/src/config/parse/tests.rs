@@ -111,13 +111,15 @@ fn client_and_session_keys_reach_their_fields() {
         "clientPortAddress=10.1.2.3\nclientPortListenBacklog=128\nclientTcpKeepAlive=true\nmaxClientCnxns=0\n\
          maxCnxns=5000\nnio.sessionlessCnxnTimeout=1500\n4lw.commands.whitelist=stat, ruok\ntickTime=100\n\
          minSessionTimeout=50\nmaxSessionTimeout=90000\nlocalSessionsEnabled=true\nlocalSessionsUpgradingEnabled=TRUE\n\
-         closeSessionTxn.enabled=false",
+         closeSessionTxn.enabled=false\nzookeeper.connection_throttle_tokens=50\nconnection_throttle_fill_time=20",
     );
     let clients = &config.clients;
     assert_eq!(clients.listen.as_ref().map(ToString::to_string).as_deref(), Some("10.1.2.3:2181"), "address");
     assert_eq!((clients.backlog, clients.tcp_keepalive), (Some(128), true), "socket options");
     assert_eq!((clients.per_address_max, clients.total_max), (None, Some(5000)), "0 is off");
     assert_eq!(clients.sessionless_timeout, Millis(1500), "ms");
+    let rate = ConnectRate { tokens_max: 50, fill_time: Millis(20), fill_count: 1 };
+    assert_eq!(clients.connect_rate, Some(rate), "what is not said is one token");
     assert!(clients.words.allows(Word::Ruok) && !clients.words.allows(Word::Isro), "whitelist");
     let sessions = config.sessions;
     assert_eq!((sessions.timeout_min, sessions.timeout_max), (Millis(50), Millis(90_000)), "bounds");
@@ -130,10 +132,15 @@ fn request_and_reaper_keys_reach_their_fields() {
         "jute.maxbuffer=0x400000\nenforceQuota=true\nextendedTypesEnabled=true\n\
          emulate353TTLNodes=true\nznode.container.checkIntervalMs=10\nznode.container.maxPerMinute=12\n\
          znode.container.maxNeverUsedIntervalMs=13\ndigest.enabled=false\nglobalOutstandingLimit=70\n\
-         request_throttle_max_requests=60",
+         request_throttle_max_requests=60\nlargeRequestMaxBytes=5000000",
     );
-    let expected =
-        RequestConfig { length_max: 4 << 20, record_extra: 4 << 20, enforce_quota: true, outstanding_max: 60 };
+    let expected = RequestConfig {
+        length_max: 4 << 20,
+        record_extra: 4 << 20,
+        enforce_quota: true,
+        outstanding_max: 60,
+        outstanding_bytes_max: 5_000_000,
+    };
     assert_eq!(config.requests, expected, "requests; the extra size follows jute.maxbuffer");
     let expected = ReaperConfig {
         extended_types: true,
@@ -210,7 +217,7 @@ fn keys_of_what_is_not_offered_yet_are_warned_about_once_each() {
         ("metricsProvider.className=org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider", "metrics"),
         ("metricsProvider.httpPort=7000", "metrics"),
         ("audit.enable=true", "audit"),
-        ("connectionMaxTokens=100", "throttling"),
+        ("connection_throttle_freeze_time=100", "throttling"),
     ];
     for (line, what) in lines {
         let found = notices(line);
