@@ -57,7 +57,7 @@ pub struct Opened {
 }
 
 /// What recovery found and did.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct RecoveryReport {
     /// Name of the snapshot that was loaded; `None` after starting from an empty tree.
     pub snapshot: Option<String>,

@@ -1,5 +1,6 @@
 //! Disks that lie: flipped bits, zeroed, swapped and stale sectors, cut files, in logs, snapshots and marks. Whatever
-//! it is, opening says so or finds the whole state; it never panics and never serves less than was acknowledged.
+//! it is, opening says so or finds the whole state; it never panics and never serves less than was acknowledged. And
+//! whoever only looks is told what opening will say.
 
 #![allow(clippy::unwrap_used, reason = "all of this file is tests and their helpers")]
 
@@ -8,7 +9,7 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use common::{assert_is_model, open, options, payload, take_snapshot, write_batch, write_each};
+use common::{assert_is_model, open_as_foreseen as open, options, payload, take_snapshot, write_batch, write_each};
 use gk_proto::Zxid;
 use gk_proto::rng::Rng;
 use gk_proto::txn::{Txn, encode};

@@ -181,3 +181,27 @@ pub(crate) fn write_batch(opened: &mut Opened, from: u64, to: u64) -> Result<(),
 pub(crate) fn open(disk: &Arc<MemDisk>, options: &StoreOptions) -> Result<Opened, StorageError> {
     gk_storage::open(disk.clone() as Arc<dyn Disk>, options)
 }
+
+/// The same, held against what was foreseen of it; and where a log is damaged, the look at each file names that log.
+pub(crate) fn open_as_foreseen(disk: &Arc<MemDisk>, options: &StoreOptions) -> Result<Opened, StorageError> {
+    let foreseen = gk_storage::foresee(disk.clone() as Arc<dyn Disk>, options);
+    let opened = open(disk, options);
+    match (&foreseen, &opened) {
+        (Ok(foreseen), Ok(opened)) => {
+            assert_eq!(foreseen.report, opened.report, "found as foreseen");
+            assert_eq!(foreseen.tree.digest(), opened.tree.digest(), "the same tree");
+        }
+        (Err(foreseen), Err(error)) => {
+            assert_eq!(foreseen.to_string(), error.to_string(), "refused as foreseen");
+            if let StorageError::Corrupt { path, .. } = error {
+                let disk = disk.clone() as Arc<dyn Disk>;
+                let files = gk_storage::examine(disk, options).expect("directories can be listed");
+                let log = files.logs.iter().find(|log| log.path == *path).expect("the log is listed");
+                assert!(log.damage.is_some() || log.gap_after.is_some(), "{error}: by itself {log:?}");
+            }
+        }
+        (Ok(_), Err(error)) => panic!("not foreseen: {error}"),
+        (Err(error), Ok(_)) => panic!("foreseen, and did not come: {error}"),
+    }
+    opened
+}
