@@ -127,6 +127,7 @@ impl Findings<'_> {
             }
         }
         output.line(match verdict {
+            Found::Sound if self.start.as_ref().is_ok_and(|start| start.report.fresh) => "\nno data",
             Found::Sound => "\nsound",
             Found::Damaged => "\ndamaged, but a start goes on",
             Found::Refused => "\ndamaged, and a start refuses it",

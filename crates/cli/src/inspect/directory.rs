@@ -1,6 +1,6 @@
 //! What is looked at: a data directory, found by its name or by a zoo.cfg, or one file.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -101,18 +101,28 @@ pub(crate) fn file_name(path: &Path) -> String {
 /// keep a server from starting. A server on another machine, or one that keeps no lock (ZooKeeper), does not show.
 pub(crate) fn holder(options: &StoreOptions) -> Option<u32> {
     let list = std::fs::read_to_string("/proc/locks").ok()?;
-    lock_files(options).iter().find_map(|lock| holder_in(&list, &std::fs::metadata(lock).ok()?))
+    lock_files(options).iter().find_map(|lock| {
+        let lock = std::fs::metadata(lock).ok()?;
+        holders(&list, lock.ino()).find(|&process| may_have_open(process, &lock))
+    })
 }
 
-/// Lines are `1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF`: process, device and inode of the file. The device is not
-/// compared: on some file systems it is not the one that files are said to be on.
-fn holder_in(list: &str, file: &std::fs::Metadata) -> Option<u32> {
-    list.lines().find_map(|line| {
+/// Lines are `1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF`: process, device and inode of the file. On some file
+/// systems the device is not the one that files are said to be on, so it is of no use.
+fn holders(list: &str, inode: u64) -> impl Iterator<Item = u32> {
+    list.lines().filter_map(move |line| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let &[_, "FLOCK", _, "WRITE", process, place, ..] = &words[..] else { return None };
-        let inode: u64 = place.rsplit(':').next()?.parse().ok()?;
-        if inode == file.ino() { process.parse().ok() } else { None }
+        let found: u64 = place.rsplit(':').next()?.parse().ok()?;
+        if found == inode { process.parse().ok() } else { None }
     })
+}
+
+/// Whether a process has a file open, or does not let us know.
+fn may_have_open(process: u32, file: &Metadata) -> bool {
+    let Ok(open) = std::fs::read_dir(format!("/proc/{process}/fd")) else { return true };
+    let is_it = |other: Metadata| (other.dev(), other.ino()) == (file.dev(), file.ino());
+    open.flatten().any(|entry| std::fs::metadata(entry.path()).is_ok_and(is_it))
 }
 
 /// How often a directory is looked at that a server is using, before what is found counts.
@@ -129,4 +139,26 @@ pub(crate) fn steadily<T>(in_use: bool, look: impl Fn() -> Result<T, StorageErro
         last = look();
     }
     last
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holders_are_those_of_whole_file_locks_on_the_inode() {
+        let list = "1: POSIX  ADVISORY  WRITE 11 08:01:77 0 EOF\n2: FLOCK  ADVISORY  WRITE 12 08:01:77 0 EOF\n\
+                    3: FLOCK  ADVISORY  READ 13 08:01:77 0 EOF\n4: FLOCK  ADVISORY  WRITE 14 00:2f:78 0 EOF\n\
+                    4: -> FLOCK  ADVISORY  WRITE 15 00:2f:77 0 EOF\nnonsense\n";
+        assert_eq!(holders(list, 77).collect::<Vec<_>>(), [12], "neither other kinds nor those that wait");
+    }
+
+    #[test]
+    fn a_process_has_open_what_it_has_open() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let metadata = std::fs::metadata(file.path()).unwrap();
+        assert!(may_have_open(std::process::id(), &metadata), "open");
+        drop(file);
+        assert!(!may_have_open(std::process::id(), &metadata), "closed");
+    }
 }

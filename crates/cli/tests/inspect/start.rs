@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use gk_storage::{Opened, RealDisk, StorageError, StoreOptions};
@@ -165,7 +165,11 @@ fn outcome(opened: &Result<Opened, StorageError>) -> Value {
 fn assert_server_does(dir: &Path, code: i32) {
     let copied = copy(dir);
     let arguments = ["serve", "--listen", "0", "--data-dir", copied.path().to_str().unwrap(), TTL];
-    let mut child = gamekeeper(&arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    assert_serves_or_ends(gamekeeper(&arguments), code);
+}
+
+pub(crate) fn assert_serves_or_ends(mut server: Command, code: i32) {
+    let mut child = server.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let serves = BufReader::new(child.stdout.take().unwrap()).lines().any(|line| line.unwrap().contains("  stop"));
     if serves {
         child.kill().unwrap();
