@@ -9,8 +9,12 @@
 //!   (a later sync says yes and does nothing, as Linux does).
 //! - **A full disk**: reserving fails, and with [`MemDisk::refuse_growth`] every write that makes a file longer.
 //! - **An operation that fails** with any error, once.
+//! - **A file system that became read-only**: it is read as before, and everything else fails.
+//! - **A sector that cannot be read** until it is written anew.
 //!
 //! Not played here: sectors that lie, which no disk cache explains; whoever wants them pokes them in.
+
+mod file;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -19,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::disk::{Disk, DiskFile};
+use file::MemFile;
 use gk_proto::rng::Rng;
 
 /// What reaches a disk whole or not at all.
@@ -62,6 +67,7 @@ struct State {
     /// Bytes that can be reserved in total.
     capacity: Option<u64>,
     growth_refused: bool,
+    read_only: bool,
     trace: VecDeque<String>,
 }
 
@@ -85,6 +91,8 @@ pub enum Operation {
     Sync,
     /// Names: made, changed, removed, synced; lengths: cut, reserved.
     Metadata,
+    /// Bytes read, a file opened, a directory listed. No crash point, and none of [`Operation::Any`].
+    Read,
 }
 
 /// Bytes are shared between disks until one of them changes its own, so that a copy of a disk is cheap.
@@ -93,6 +101,8 @@ struct FileState {
     content: Arc<Vec<u8>>,
     durable: Arc<Vec<u8>>,
     dirty: BTreeSet<usize>,
+    /// Sectors that cannot be read.
+    bad: BTreeSet<usize>,
 }
 
 #[derive(Clone)]
@@ -133,14 +143,16 @@ impl MemDisk {
         state.fail = Some(Failure { after: count, which: Operation::Any, kind });
     }
 
-    /// The `count`-th operation of this kind from here (0 is the next) fails.
+    /// The `count`-th operation of this kind from here (0 is the next) fails; reads do so with EIO, whatever `kind`.
     pub fn fail_operation(&self, which: Operation, count: u64, kind: io::ErrorKind) {
         self.state().fail = Some(Failure { after: count, which, kind });
     }
 
-    /// What was to fail and has not, does not any more.
+    /// What was to fail and has not, does not any more; all sectors can be read.
     pub fn mend(&self) {
-        self.state().fail = None;
+        let mut state = self.state();
+        state.fail = None;
+        state.files.iter_mut().for_each(|file| file.bad.clear());
     }
 
     /// Operations that failed because they were told to.
@@ -156,6 +168,19 @@ impl MemDisk {
     /// Whether a full disk refuses also writes that make a file longer, as one does where nothing was reserved.
     pub fn refuse_growth(&self, refused: bool) {
         self.state().growth_refused = refused;
+    }
+
+    /// Whether nothing can be changed; what was written before can be read, and synced.
+    pub fn set_read_only(&self, read_only: bool) {
+        self.state().read_only = read_only;
+    }
+
+    /// Makes a sector of a file unreadable until it is written anew.
+    pub fn break_sector(&self, path: &Path, sector: usize) {
+        let mut state = self.state();
+        if let Some(&file) = state.names.get(path) {
+            state.files[file].bad.insert(sector);
+        }
     }
 
     /// Bytes of all files that have a name.
@@ -237,7 +262,7 @@ impl MemDisk {
     pub fn poke(&self, path: &Path, content: &[u8]) {
         let mut state = self.state();
         let content = Arc::new(content.to_vec());
-        let file = FileState { durable: content.clone(), content, dirty: BTreeSet::new() };
+        let file = FileState { durable: content.clone(), content, ..FileState::default() };
         state.files.push(file);
         let id = state.files.len() - 1;
         state.names.insert(path.to_owned(), id);
@@ -281,8 +306,16 @@ impl State {
         }
         self.trace.push_back(what());
         self.done += 1;
+        if self.read_only && of != Operation::Sync {
+            self.failed += 1;
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
+        self.may_fail(of)
+    }
+
+    fn may_fail(&mut self, of: Operation) -> io::Result<()> {
         match &mut self.fail {
-            Some(failure) if failure.which == Operation::Any || failure.which == of => {
+            Some(failure) if failure.concerns(of) => {
                 if failure.after > 0 {
                     failure.after -= 1;
                     return Ok(());
@@ -290,7 +323,8 @@ impl State {
                 let kind = failure.kind;
                 self.fail = None;
                 self.failed += 1;
-                Err(kind.into())
+                // By its number, which those who read through a decompressor go by.
+                Err(if of == Operation::Read { rustix::io::Errno::IO.into() } else { kind.into() })
             }
             _ => Ok(()),
         }
@@ -307,6 +341,12 @@ impl State {
 
     fn find(&self, path: &Path) -> io::Result<usize> {
         self.names.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+impl Failure {
+    fn concerns(&self, of: Operation) -> bool {
+        self.which == of || (self.which == Operation::Any && of != Operation::Read)
     }
 }
 
@@ -330,7 +370,7 @@ impl FileState {
             content.resize(self.content.len(), 0);
         }
         let content = Arc::new(content);
-        Self { durable: content.clone(), content, dirty: BTreeSet::new() }
+        Self { durable: content.clone(), content, dirty: BTreeSet::new(), bad: self.bad.clone() }
     }
 
     fn sync(&mut self) {
@@ -346,7 +386,14 @@ impl FileState {
     }
 
     fn touch(&mut self, start: usize, end: usize) {
-        self.dirty.extend(start / SECTOR..end.div_ceil(SECTOR));
+        let sectors = start / SECTOR..end.div_ceil(SECTOR);
+        self.bad.retain(|sector| !sectors.contains(sector));
+        self.dirty.extend(sectors);
+    }
+
+    fn is_readable(&self, start: usize, end: usize) -> bool {
+        let sectors = start / SECTOR..end.div_ceil(SECTOR);
+        !self.bad.iter().any(|sector| sectors.contains(sector))
     }
 }
 
@@ -359,13 +406,16 @@ impl Disk for MemDisk {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        let state = self.state();
+        let mut state = self.state();
+        state.may_fail(Operation::Read)?;
         let inside = state.names.keys().filter(|path| path.parent() == Some(dir));
         Ok(inside.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect())
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let id = self.state().find(path)?;
+        let mut state = self.state();
+        state.may_fail(Operation::Read)?;
+        let id = state.find(path)?;
         Ok(self.file(id))
     }
 
@@ -448,7 +498,12 @@ impl Disk for MemDisk {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
-        if !self.state().locked.insert(path.to_owned()) {
+        let mut state = self.state();
+        if state.read_only {
+            state.failed += 1;
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
+        if !state.locked.insert(path.to_owned()) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         Ok(Box::new(Lock { disk: self.0.clone(), path: path.to_owned() }))
@@ -463,99 +518,5 @@ struct Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         self.disk.lock().unwrap_or_else(PoisonError::into_inner).locked.remove(&self.path);
-    }
-}
-
-struct MemFile {
-    disk: Arc<Mutex<State>>,
-    id: usize,
-}
-
-impl fmt::Debug for MemFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MemFile {}", self.id)
-    }
-}
-
-impl MemFile {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn index(offset: u64) -> usize {
-    usize::try_from(offset).expect("INVARIANT: files in memory are shorter than memory")
-}
-
-impl DiskFile for MemFile {
-    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
-        let state = self.state();
-        let rest = state.files[self.id].content.get(index(offset)..).unwrap_or_default();
-        let n = rest.len().min(into.len());
-        into[..n].copy_from_slice(&rest[..n]);
-        Ok(n)
-    }
-
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let (id, start) = (self.id, index(offset));
-        let mut state = self.state();
-        state.step(Operation::Write, || format!("write {} bytes at {offset} of file {id}", bytes.len()))?;
-        let end = start + bytes.len();
-        let grows = end.saturating_sub(state.files[id].content.len());
-        if grows > 0 && state.growth_refused && state.is_full_for(grows as u64) {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        let file = &mut state.files[id];
-        let old = file.content.len();
-        let content = Arc::make_mut(&mut file.content);
-        content.resize(old.max(end), 0);
-        content[start..end].copy_from_slice(bytes);
-        file.touch(start.min(old), end);
-        Ok(())
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        let id = self.id;
-        let mut state = self.state();
-        state.step(Operation::Metadata, || format!("set_len {len} of file {id}"))?;
-        Arc::make_mut(&mut state.files[id].content).resize(index(len), 0);
-        Ok(())
-    }
-
-    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
-        let id = self.id;
-        let mut state = self.state();
-        state.step(Operation::Metadata, || format!("allocate {len} bytes at {offset} of file {id}"))?;
-        let end = index(offset + len);
-        let grows = end.saturating_sub(state.files[id].content.len());
-        if state.is_full_for(grows as u64) {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        if grows > 0 {
-            Arc::make_mut(&mut state.files[id].content).resize(end, 0);
-        }
-        Ok(())
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        let id = self.id;
-        let mut state = self.state();
-        let had_stopped = state.has_stopped();
-        let result = state.step(Operation::Sync, || format!("sync file {id}"));
-        match &result {
-            Ok(()) => state.files[id].sync(),
-            Err(_) if had_stopped => {}
-            // The pages count as clean from here on.
-            Err(_) => state.files[id].dirty.clear(),
-        }
-        result
-    }
-
-    fn sync_all(&self) -> io::Result<()> {
-        self.sync_data()
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.state().files[self.id].content.len() as u64)
     }
 }

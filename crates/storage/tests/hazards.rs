@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use common::{assert_is_model, open, options, payload, take_snapshot, write_batch, write_each};
 use gk_proto::Zxid;
-use gk_storage::testing::{Crash, MemDisk};
+use gk_storage::testing::{Crash, MemDisk, Operation, SECTOR};
 use gk_storage::{Damage, Opened, Space, StorageError, StoreOptions};
 
 fn dir() -> &'static Path {
@@ -388,6 +388,69 @@ fn failed_sync_poisons_the_log_for_ever() {
         opened.log.roll();
         assert!(matches!(opened.log.close(), Err(StorageError::Poisoned)), "not even to close");
     }
+}
+
+/// A start that cannot read must say which file, and must not take what it could read for all there is.
+#[test]
+fn start_that_cannot_read_a_file_is_refused_and_the_next_one_finds_everything() {
+    let (disk, mut opened) = fresh();
+    write_each(&mut opened, 1, 6).unwrap();
+    snapshot(&mut opened);
+    write_each(&mut opened, 7, 9).unwrap();
+    close(opened);
+    for failing in 0.. {
+        let disk = disk.crash(Crash::Kill);
+        disk.fail_operation(Operation::Read, failing, io::ErrorKind::Other);
+        let opened = open(&disk, &options(dir()));
+        if disk.failed() == 0 {
+            assert!(failing > 8, "files are read in {failing} calls");
+            break;
+        }
+        let error = opened.map(|_| "no error").expect_err(&format!("read {failing} fails"));
+        assert!(matches!(error, StorageError::Io { .. }), "read {failing}: {error}");
+        assert_is_model(&open(&disk, &options(dir())).unwrap().tree, 9, "after an error that has passed");
+    }
+}
+
+/// One sector of the newest snapshot or of the log cannot be read: that is no reason to go on with less.
+#[test]
+fn unreadable_sector_is_an_error_with_its_file() {
+    let (disk, mut opened) = fresh();
+    write_each(&mut opened, 1, 6).unwrap();
+    snapshot(&mut opened);
+    write_each(&mut opened, 7, 9).unwrap();
+    close(opened);
+    for name in ["snapshot.6", "log.7"] {
+        let sectors = disk.peek(&file(name)).unwrap().len().div_ceil(SECTOR);
+        for sector in 0..sectors {
+            let disk = disk.crash(Crash::Kill);
+            disk.break_sector(&file(name), sector);
+            let error = refused(&disk, &options(dir()));
+            let names_it = matches!(&error, StorageError::Io { path, .. } if *path == file(name));
+            assert!(names_it, "sector {sector} of {name}: {error}");
+        }
+    }
+}
+
+/// A file system that becomes read-only ends the log with the next txn, and the next start is refused; both say so.
+#[test]
+fn read_only_file_system_ends_the_log_and_refuses_the_start() {
+    let (disk, mut opened) = fresh();
+    write_each(&mut opened, 1, 3).unwrap();
+    disk.set_read_only(true);
+    let is_read_only = |error: &StorageError| {
+        matches!(error, StorageError::Io { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem)
+    };
+    let error = write_each(&mut opened, 4, 4).unwrap_err();
+    assert!(is_read_only(&error), "{error}");
+    assert_eq!(opened.log.durable(), Zxid(3), "not counted");
+    drop(opened);
+    let disk = disk.crash(Crash::Kill);
+    disk.set_read_only(true);
+    let error = refused(&disk, &options(dir()));
+    assert!(is_read_only(&error), "{error}");
+    disk.set_read_only(false);
+    assert_is_model(&open(&disk, &options(dir())).unwrap().tree, 3, "once it can be written again");
 }
 
 /// What a failed sync left in memory only is read back after a restart, shown to clients, and must not then vanish.
