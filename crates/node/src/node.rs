@@ -85,7 +85,7 @@ pub struct Node {
 impl Node {
     /// A standalone node over a recovered tree. Every session of the tree gets a full timeout.
     pub fn standalone(config: NodeConfig, rules: Arc<AuthRules>, passwords: Passwords, tree: &Tree, now: Now) -> Self {
-        let mut sessions = Sessions::new(config.tick, config.server_id, now.wall);
+        let mut sessions = Sessions::new(config.tick, config.server_id, now.wall, tree.last_zxid());
         for (id, timeout_ms) in tree.sessions() {
             sessions.insert(id, timeout_ms, None, false, now.instant);
         }

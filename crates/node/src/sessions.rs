@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use foldhash::fast::FixedState;
-use gk_proto::{ConnId, Instant, Millis, SessionId, WallTime, planted};
+use gk_proto::{ConnId, Instant, Millis, SessionId, WallTime, Zxid, planted};
 use hashbrown::HashMap;
 
 /// What the server knows of a session beyond the applied table of the tree.
@@ -40,10 +40,16 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// Without sessions. Ids carry the server's id in the top byte and begin at the wall time in milliseconds.
-    pub fn new(tick: Millis, server_id: u8, wall: WallTime) -> Self {
-        let millis = if planted!(SessionIdsOfUptime) { 0 } else { wall.0.cast_unsigned() };
-        let next_id = u64::from(server_id) << 56 | (millis << 24) >> 8;
+    /// Without sessions. Ids carry the server's id in the top byte. On a new tree they begin at the wall time in
+    /// milliseconds.
+    ///
+    /// A machine whose clock is set back may start twice at the same time. An id given then to a second client would have
+    /// the password of the first, for it follows from the id. So the last txn has a part in where ids begin: no two starts
+    /// between which a session was made have both in common.
+    pub fn new(tick: Millis, server_id: u8, wall: WallTime, last: Zxid) -> Self {
+        let from = (wall.0.cast_unsigned() << 16).wrapping_add(last.0.wrapping_mul(SPREAD));
+        let from = if planted!(SessionIdsOfUptime) { 0 } else { from };
+        let next_id = u64::from(server_id) << ID_BITS | from & ID_MASK;
         Self { by_id: HashMap::default(), buckets: BTreeMap::new(), tick, next_id }
     }
 
@@ -51,7 +57,7 @@ impl Sessions {
     pub fn fresh_id(&mut self) -> SessionId {
         loop {
             let id = SessionId(self.next_id);
-            self.next_id = self.next_id.wrapping_add(1);
+            self.next_id = id.0 & !ID_MASK | id.0.wrapping_add(1) & ID_MASK;
             if id.0 != 0 && id.0 != 1 << 63 && !self.by_id.contains_key(&id) {
                 return id;
             }
@@ -189,6 +195,13 @@ fn rounded_deadline(now: Instant, timeout_ms: i32, tick: Millis) -> Instant {
     Instant::default() + Millis((due / tick + 1) * tick)
 }
 
+/// Bits of a session's id below those of its server.
+const ID_BITS: u32 = 56;
+const ID_MASK: u64 = (1 << ID_BITS) - 1;
+/// Odd, so that no two txns begin at the same place, and without a pattern, so that neighbours lie far apart: the fraction of
+/// the golden ratio.
+const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_session_expires_between_timeout_and_one_tick_later() {
-        let mut sessions = Sessions::new(TICK, 1, WallTime(1));
+        let mut sessions = Sessions::new(TICK, 1, WallTime(1), Zxid::ZERO);
         let id = sessions.fresh_id();
         sessions.insert(id, 4000, None, false, at(100));
         assert!(sessions.expire(at(5999)).is_empty(), "before the tick after the timeout");
@@ -212,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_touch_moves_the_deadline_without_moving_the_bucket() {
-        let mut sessions = Sessions::new(TICK, 1, WallTime(1));
+        let mut sessions = Sessions::new(TICK, 1, WallTime(1), Zxid::ZERO);
         let id = sessions.fresh_id();
         sessions.insert(id, 4000, None, false, at(100));
         sessions.touch(id, at(3000));
@@ -225,7 +238,7 @@ mod tests {
     /// A resume with a shorter timeout kept the deadline of the longer one.
     #[test]
     fn a_resume_with_a_shorter_timeout_expires_by_it() {
-        let mut sessions = Sessions::new(TICK, 1, WallTime(1));
+        let mut sessions = Sessions::new(TICK, 1, WallTime(1), Zxid::ZERO);
         let id = sessions.fresh_id();
         sessions.insert(id, 40_000, Some(ConnId(1)), false, at(100));
         assert_eq!(sessions.resume(id, ConnId(2), 4000, at(200)), Some(ConnId(1)), "who had it");
@@ -237,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_resume_with_a_longer_timeout_expires_by_it() {
-        let mut sessions = Sessions::new(TICK, 1, WallTime(1));
+        let mut sessions = Sessions::new(TICK, 1, WallTime(1), Zxid::ZERO);
         let id = sessions.fresh_id();
         sessions.insert(id, 4000, None, false, at(100));
         assert_eq!(sessions.resume(id, ConnId(2), 40_000, at(200)), None, "nobody had it");
@@ -251,7 +264,7 @@ mod tests {
     #[test]
     fn ids_have_the_servers_byte_in_any_year() {
         for wall in [0, 1_795_162_481_006, 4_102_444_800_000] {
-            let mut sessions = Sessions::new(TICK, 1, WallTime(wall));
+            let mut sessions = Sessions::new(TICK, 1, WallTime(wall), Zxid::ZERO);
             assert_eq!(sessions.fresh_id().0 >> 56, 1, "at {wall}");
         }
     }
@@ -259,7 +272,7 @@ mod tests {
     /// `dump` went on listing sessions that had been closed, until their deadlines.
     #[test]
     fn buckets_list_no_session_that_is_gone_or_has_moved_on() {
-        let mut sessions = Sessions::new(TICK, 1, WallTime(1));
+        let mut sessions = Sessions::new(TICK, 1, WallTime(1), Zxid::ZERO);
         let [gone, moved] = [0, 0].map(|_| {
             let id = sessions.fresh_id();
             sessions.insert(id, 40_000, None, false, at(100));
@@ -270,12 +283,23 @@ mod tests {
         assert_eq!(sessions.buckets().collect::<Vec<_>>(), [(at(6000), vec![moved])], "one session, once");
     }
 
+    /// A server whose clock was set back to its last start gave the ids of sessions that had ended meanwhile once more.
+    #[test]
+    fn ids_begin_elsewhere_after_a_start_at_the_same_time() {
+        let mut given = std::collections::BTreeSet::new();
+        // Each of these starts comes after 100 sessions, and the txns that made them.
+        for last in (0..200).map(|start| Zxid(start * 100)) {
+            let mut sessions = Sessions::new(TICK, 1, WallTime(1_795_162_481_006), last);
+            assert!((0..100).all(|_| given.insert(sessions.fresh_id())), "an id twice after {last:?}");
+        }
+    }
+
     /// Row 88 of the hazards: a clock that was set back must not hand out an id twice.
     #[test]
     fn ids_of_known_sessions_are_skipped() {
-        let mut sessions = Sessions::new(TICK, 1, WallTime(5));
+        let mut sessions = Sessions::new(TICK, 1, WallTime(5), Zxid::ZERO);
         let first = sessions.fresh_id();
-        let mut again = Sessions::new(TICK, 1, WallTime(5));
+        let mut again = Sessions::new(TICK, 1, WallTime(5), Zxid::ZERO);
         again.insert(first, 4000, None, false, at(0));
         assert_ne!(again.fresh_id(), first, "skipped");
     }
