@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use gk_node::Now;
 use gk_proto::rng::Rng;
-use gk_proto::{ConnId, Instant, Millis, WallTime};
+use gk_proto::{ConnId, Instant, Millis, WallTime, Zxid};
 
 use crate::checkers::Checker;
 use crate::lies::Lie;
@@ -32,6 +32,8 @@ pub(crate) enum Event {
     Program(usize),
     /// A planned fault.
     Fault(usize),
+    /// The copy of the directory that a planned fault brings back is made.
+    Copy(usize),
     /// What a fault did is over.
     Mended(Mend),
     /// The server is started.
@@ -56,6 +58,7 @@ pub(crate) enum Lane {
 pub(crate) enum Mend {
     Disk,
     FastDisk,
+    Writable,
 }
 
 /// When a part is due, so that it can be made due earlier.
@@ -65,12 +68,19 @@ pub(crate) struct Wake(Option<(u64, u64)>);
 /// The clocks of the machine that the server runs on.
 #[derive(Clone, Debug)]
 pub(crate) struct ServerClock {
-    /// True time at which the process started.
-    started: u64,
+    /// True time since when it drifts as it does, and what it showed then: nanoseconds since the process started, and wall
+    /// time without jumps, as nanoseconds since the start of the run.
+    since: u64,
+    shown: u64,
+    shown_wall: u64,
     /// Nanoseconds that it gains or loses in a million.
     drift: i64,
     /// Milliseconds of all jumps of the wall clock.
     jumped_ms: i64,
+    /// Wall time at which the process started.
+    wall_at_start: WallTime,
+    /// The next process starts at this wall time too.
+    repeats: bool,
 }
 
 /// Wall time at the start of a run: November 2023.
@@ -90,8 +100,12 @@ pub(crate) struct Around {
     pub(crate) clock: ServerClock,
     /// Marks beside a log could not be written: from then on damage in it may look like a torn tail (`docs/durability.md`).
     pub(crate) unproven: bool,
+    /// Txns up to this one stay provable whatever happens to what the disk has not synced.
+    pub(crate) proven: Zxid,
     /// A commit of the disk takes so many times longer.
     pub(crate) disk_slowness: u64,
+    /// The next operation of the disk takes so much longer, milliseconds.
+    pub(crate) stall_ms: u64,
     /// Steps of the server so far, and those after which trees are compared.
     pub(crate) steps: u64,
     hash: u64,
@@ -100,7 +114,10 @@ pub(crate) struct Around {
 
 impl Around {
     pub(crate) fn new(rng: Rng, options: Options, checker: Checker, trace: bool) -> Self {
-        let clock = ServerClock { started: 0, drift: options.server_drift_ppm, jumped_ms: 0 };
+        let drift = options.server_drift_ppm;
+        let wall_at_start = WallTime(WALL_START_MS);
+        let clock =
+            ServerClock { since: 0, shown: 0, shown_wall: 0, drift, jumped_ms: 0, wall_at_start, repeats: false };
         Self {
             now: 0,
             agenda: BTreeMap::new(),
@@ -111,7 +128,9 @@ impl Around {
             checker,
             clock,
             unproven: false,
+            proven: Zxid::ZERO,
             disk_slowness: 1,
+            stall_ms: 0,
             steps: 0,
             hash: 0xcbf2_9ce4_8422_2325,
             trace,
@@ -185,7 +204,7 @@ impl Around {
     /// How long a write and sync of the disk takes.
     pub(crate) fn disk_time(&mut self) -> u64 {
         let below = if self.chance(20) { self.options.disk_us * 20 } else { self.options.disk_us };
-        self.micros(below) * self.disk_slowness
+        self.micros(below) * self.disk_slowness + nanos(std::mem::take(&mut self.stall_ms))
     }
 
     /// What time it is in true seconds.
@@ -219,13 +238,26 @@ impl Around {
     }
 
     pub(crate) fn server_instant(&self) -> Instant {
-        let since = self.now - self.clock.started;
-        Instant(since.saturating_add_signed(drifted(since, self.clock.drift)))
+        Instant(self.clock.shown + self.ticked())
     }
 
-    fn wall(&self) -> WallTime {
-        let ms = (self.now.saturating_add_signed(drifted(self.now, self.clock.drift)) / 1_000_000).cast_signed();
+    pub(crate) fn wall(&self) -> WallTime {
+        let ms = ((self.clock.shown_wall + self.ticked()) / 1_000_000).cast_signed();
         WallTime(WALL_START_MS + ms + self.clock.jumped_ms)
+    }
+
+    /// Nanoseconds that the clocks have gone since their drift last changed.
+    fn ticked(&self) -> u64 {
+        let since = self.now - self.clock.since;
+        since.saturating_add_signed(drifted(since, self.clock.drift))
+    }
+
+    /// The clocks run faster or slower from now on.
+    pub(crate) fn drifts(&mut self, ppm: i64) {
+        let ticked = self.ticked();
+        let clock = &mut self.clock;
+        (clock.since, clock.shown, clock.shown_wall) = (self.now, clock.shown + ticked, clock.shown_wall + ticked);
+        clock.drift = ppm;
     }
 
     /// True nanoseconds until the server's clock shows this.
@@ -237,7 +269,17 @@ impl Around {
 
     /// The process begins to count its time.
     pub(crate) fn process_started(&mut self) {
-        self.clock.started = self.now;
+        self.drifts(self.clock.drift);
+        self.clock.shown = 0;
+        if std::mem::take(&mut self.clock.repeats) {
+            self.clock.jumped_ms += self.clock.wall_at_start.0 - self.wall().0;
+        }
+        self.clock.wall_at_start = self.wall();
+    }
+
+    /// The next process is started at the wall time at which the last one was.
+    pub(crate) fn wall_repeats(&mut self) {
+        self.clock.repeats = true;
     }
 
     /// The wall clock is set.
@@ -258,7 +300,7 @@ impl Around {
 }
 
 fn drifted(nanos: u64, ppm: i64) -> i64 {
-    i64::try_from(nanos).unwrap_or(i64::MAX) / 1_000_000 * ppm
+    i64::try_from(nanos).unwrap_or(i64::MAX).saturating_mul(ppm) / 1_000_000
 }
 
 /// Milliseconds as nanoseconds.

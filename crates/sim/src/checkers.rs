@@ -5,7 +5,7 @@ pub(crate) mod watching;
 pub(crate) mod wire;
 pub(crate) mod linearize;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use gk_node::Delivery;
@@ -40,6 +40,14 @@ struct Facts {
     owner: Option<ConnId>,
 }
 
+/// What a directory held at some time: txns that were applied, and others of which any number may be there.
+#[derive(Debug)]
+pub(crate) struct Past {
+    model: Model,
+    proposed: BTreeMap<Zxid, LoggedTxn>,
+    sessions: BTreeMap<SessionId, Facts>,
+}
+
 /// Everything that is known of the servers from outside.
 ///
 /// - I9, I14, I30: whatever was shown to anybody, or applied, is there after each recovery, in every field;
@@ -55,8 +63,14 @@ pub(crate) struct Checker {
     /// TTL nodes that were written in this life of the server: their time to live, and when that was.
     aging: BTreeMap<String, (i64, Instant)>,
     sessions: BTreeMap<SessionId, Facts>,
+    /// Every session that a client was told of, ended ones and those of a history that was given up among them.
+    told: BTreeSet<SessionId>,
     /// The last txn that anybody outside was shown.
     revealed: Zxid,
+    /// The next recovery may find no more than what was up to this txn.
+    may_lose: Option<Zxid>,
+    /// History after this txn was lost, as it may be, and clients do not know yet.
+    went_back: Option<Zxid>,
     violation: Option<Violation>,
     /// A session whose connection was just ended by the node.
     cut_off: Option<SessionId>,
@@ -73,6 +87,7 @@ pub(crate) struct Counts {
     pub(crate) recoveries: u64,
     pub(crate) expiries: u64,
     pub(crate) resumed: u64,
+    pub(crate) losses: u64,
 }
 
 impl Counts {
@@ -83,6 +98,7 @@ impl Counts {
         self.recoveries += other.recoveries;
         self.expiries += other.expiries;
         self.resumed += other.resumed;
+        self.losses += other.losses;
     }
 }
 
@@ -95,7 +111,10 @@ impl Checker {
             taps: BTreeMap::new(),
             aging: BTreeMap::new(),
             sessions: BTreeMap::new(),
+            told: BTreeSet::new(),
             revealed: Zxid::ZERO,
+            may_lose: None,
+            went_back: None,
             violation: None,
             cut_off: None,
             counts: Counts::default(),
@@ -330,10 +349,41 @@ impl Checker {
         Ok(())
     }
 
+    /// What is known of the directory at this moment, for whoever makes a copy of it.
+    pub(crate) fn past(&self) -> Past {
+        Past { model: self.model.clone(), proposed: self.proposed.clone(), sessions: self.sessions.clone() }
+    }
+
+    /// The directory is what it was when a copy was made; what came later is lost.
+    pub(crate) fn restored(&mut self, past: Past) {
+        let common = past.model.last_in_common(&self.model);
+        self.went_back = Some(self.went_back.unwrap_or(common).min(common));
+        self.model = past.model;
+        self.proposed = past.proposed;
+        self.sessions = past.sessions;
+    }
+
+    /// Acknowledged txns after this one may be missing at the next start.
+    pub(crate) fn may_lose_after(&mut self, proven: Option<Zxid>) {
+        self.may_lose = proven;
+    }
+
+    /// If history was lost, the last txn that is as clients know it.
+    pub(crate) fn take_loss(&mut self) -> Option<Zxid> {
+        self.went_back.take()
+    }
+
     /// A server has started with this tree.
     pub(crate) fn recovered(&mut self, tree: &Tree, now: Instant) {
         self.counts.recoveries += 1;
         let last = tree.last_zxid();
+        if last < self.model.last() && self.may_lose.take().is_some_and(|proven| last >= proven) {
+            self.went_back = Some(self.went_back.unwrap_or(last).min(last));
+            self.model.go_back(last);
+            self.proposed.clear();
+        }
+        self.counts.losses += u64::from(self.went_back.is_some());
+        self.revealed = self.went_back.map_or(self.revealed, |last| self.revealed.min(last));
         if let Err(what) = self.is_possible(last) {
             return self.fail(&format!("I9 {what}; shown was {:?}", self.revealed));
         }
@@ -433,6 +483,9 @@ impl Checker {
             return Err(format!("session {} was never made", response.session));
         };
         if hello.session == SessionId::NONE {
+            if !self.told.insert(response.session) {
+                return Err(format!("session {} was given to a client before", response.session));
+            }
             if facts.password.replace(response.password).is_some() {
                 return Err(format!("session {} is given to two clients", response.session));
             }

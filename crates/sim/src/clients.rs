@@ -12,7 +12,7 @@ use gk_proto::connect::Password;
 use gk_proto::request::Read;
 use gk_proto::rng::Rng;
 use gk_proto::watch::AddWatchMode;
-use gk_proto::{ConnId, ErrorCode, Instant, SessionId};
+use gk_proto::{ConnId, ErrorCode, Instant, SessionId, Zxid};
 
 use crate::around::{Around, Event, Wake, millis, nanos};
 use crate::network::below;
@@ -40,6 +40,8 @@ pub(crate) struct Client {
     /// Calls that the program has left, and calls made, setup and follow-ups not counted.
     pub(crate) left: u32,
     pub(crate) made: u32,
+    /// What it knew was lost by the server: it asks for nothing until then, and begins anew.
+    lost_until: Option<u64>,
     /// Went without a word: neither program nor session goes on.
     gone: bool,
     /// How many sessions have ended under it.
@@ -91,6 +93,7 @@ impl Client {
             paused_until: 0,
             left: options.operations,
             made: 0,
+            lost_until: None,
             gone: false,
             sessions_lost: 0,
             options,
@@ -107,6 +110,7 @@ impl Client {
     pub(crate) fn is_at_rest(&self, now: u64) -> bool {
         self.gone
             || (self.left == 0
+                && self.lost_until.is_none()
                 && self.paused(now).is_none()
                 && self.setup.is_empty()
                 && self.asked.is_empty()
@@ -147,13 +151,38 @@ impl Client {
         self.gone = true;
         around.wake_at(&mut self.wake, None, Event::Client(self.number));
         around.wake_at(&mut self.program_wake, None, Event::Program(self.number));
-        for asked in std::mem::take(&mut self.asked).into_values() {
-            let failed = Err(Failure::OutcomeUnknown);
-            let _ = self.program.answered(&asked.call, &failed, asked.invoked, shared);
-        }
+        self.give_up(shared);
         if let Some(pipe) = self.pipe.and_then(|pipe| around.network.pipes.get_mut(&pipe)) {
             pipe.client_gone = true;
             pipe.up.goes_dark();
+        }
+    }
+
+    /// The last txn that it knows of.
+    pub(crate) fn has_seen(&self) -> Zxid {
+        Zxid::from_wire(self.session.last_zxid_seen())
+    }
+
+    /// The server has lost what it knew. Its program forgets, and its session tries to go on until this time.
+    pub(crate) fn lost_history(&mut self, around: &mut Around, shared: &mut Shared, until: u64) {
+        if self.gone {
+            return;
+        }
+        around.note(|| format!("client {} knows what is lost", self.number));
+        self.lost_until = Some(until);
+        self.give_up(shared);
+        self.watches.clear();
+        let data_max = around.options.node.frame_max.saturating_sub(90);
+        self.program = self.options.kind.program(self.number, data_max);
+        self.setup = self.program.setup();
+        around.wake_at(&mut self.program_wake, Some(until), Event::Program(self.number));
+    }
+
+    /// What has no answer may be carried out or not.
+    fn give_up(&mut self, shared: &mut Shared) {
+        for asked in std::mem::take(&mut self.asked).into_values() {
+            let failed = Err(Failure::OutcomeUnknown);
+            let _ = self.program.answered(&asked.call, &failed, asked.invoked, shared);
         }
     }
 
@@ -229,6 +258,9 @@ impl Client {
         self.program_wake = Wake::default();
         if self.gone {
             return;
+        }
+        if self.lost_until.is_some() {
+            self.renew(around, shared);
         }
         if self.setup.is_empty() {
             let burst = 1 + self.rng.below(self.options.burst_max);
@@ -308,6 +340,7 @@ impl Client {
     fn renew(&mut self, around: &mut Around, shared: &mut Shared) {
         around.note(|| format!("client {} begins a new session", self.number));
         self.sessions_lost += 1;
+        self.lost_until = None;
         self.watches.clear();
         self.program.renewed();
         self.setup = self.program.setup();
@@ -362,11 +395,14 @@ impl Client {
 
     /// Follow-ups wait for a session: without one each would fail at once and be asked again.
     fn follow_up(&mut self) -> Option<Call> {
-        if self.session.state().is_connected() { self.program.follow_up() } else { None }
+        if self.session.state().is_connected() && self.lost_until.is_none() { self.program.follow_up() } else { None }
     }
 
     fn answered(&mut self, around: &mut Around, shared: &mut Shared, token: Token, result: Result<Answer, Failure>) {
         around.note(|| format!("client {} has #{} {result:?}", self.number, token.0));
+        if self.lost_until.is_some() {
+            return;
+        }
         let Some(asked) = self.asked.remove(&token.0) else {
             return around.checker.fail(&format!("I18 client {} is answered #{} twice", self.number, token.0));
         };
@@ -391,6 +427,9 @@ impl Client {
 
     fn watched(&mut self, around: &mut Around, watcher: WatcherId, item: &WatchItem) {
         around.note(|| format!("client {} is told {item:?} for {watcher:?}", self.number));
+        if self.lost_until.is_some() {
+            return;
+        }
         self.program.watched(item);
         match self.watches.get(&watcher.0) {
             Some((_, WatchKind::Persistent | WatchKind::Recursive)) => {}

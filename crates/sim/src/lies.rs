@@ -34,6 +34,8 @@ pub(crate) enum Lie {
     TouchesLost,
     /// Any password will do.
     AnyPassword,
+    /// A client is served although it has seen more than the server has.
+    SeenForgotten,
     /// A connection stops being served.
     NeverWoken,
     /// Sockets are read long after something has arrived.
@@ -46,7 +48,7 @@ pub(crate) enum Lie {
 
 impl Lie {
     /// All of them, with the invariants of which one must be found broken.
-    pub(crate) const ALL: [(Self, &'static [&'static str]); 19] = [
+    pub(crate) const ALL: [(Self, &'static [&'static str]); 20] = [
         (Self::DurableTooEarly, &["I9", "I11"]),
         (Self::ErrorIgnored, &["I9", "I11"]),
         (Self::SnapshotWrong, &["I11", "I13", "I28"]),
@@ -62,6 +64,7 @@ impl Lie {
         (Self::AnswersSwapped, &["I18"]),
         (Self::TouchesLost, &["I16"]),
         (Self::AnyPassword, &["I16"]),
+        (Self::SeenForgotten, &["I19"]),
         (Self::NeverWoken, &["I28"]),
         (Self::ReadLate, &["I16"]),
         (Self::Hoard, &["I29"]),
@@ -79,6 +82,17 @@ pub(crate) fn frames(bytes: &[u8]) -> Vec<Vec<u8>> {
         rest = behind;
     }
     frames
+}
+
+/// Where a handshake holds the last zxid that the client has seen.
+const SEEN: std::ops::Range<usize> = 4 + 4..4 + 12;
+
+/// Makes a handshake, if these bytes begin with a whole one, that of somebody who has seen nothing.
+pub(crate) fn forget_what_was_seen(bytes: &mut [u8]) {
+    let is_whole = bytes.len() >= 4 + 45 && bytes.starts_with(&[0, 0, 0, 45, 0, 0, 0, 0]);
+    if let Some(place) = bytes.get_mut(SEEN).filter(|_| is_whole) {
+        place.fill(0);
+    }
 }
 
 /// Where a frame that is not a handshake holds its zxid.

@@ -70,7 +70,7 @@ pub(crate) struct Change {
 type Versions<T> = Vec<(Zxid, Option<T>)>;
 
 /// All versions of everything.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Model {
     last: Zxid,
     nodes: BTreeMap<String, Versions<Arc<Node>>>,
@@ -195,6 +195,26 @@ impl Model {
         }
         self.txns.insert(header.zxid, logged.clone());
         Ok(())
+    }
+
+    /// The last txn up to which two histories are the same.
+    pub(crate) fn last_in_common(&self, other: &Self) -> Zxid {
+        let mut pairs = self.txns.iter().zip(&other.txns);
+        let first_other = pairs.find(|(one, other)| one != other).map(|((zxid, _), _)| *zxid);
+        first_other.map_or(self.last.min(other.last), |zxid| Zxid(zxid.0 - 1))
+    }
+
+    /// Forgets all after a txn, as if it had never been.
+    pub(crate) fn go_back(&mut self, last: Zxid) {
+        fn cut<T>(versions: &mut Versions<T>, last: Zxid) -> bool {
+            versions.retain(|(since, _)| *since <= last);
+            !versions.is_empty()
+        }
+        self.last = last;
+        self.nodes.retain(|_, versions| cut(versions, last));
+        self.sessions.retain(|_, versions| cut(versions, last));
+        self.txns.retain(|zxid, _| *zxid <= last);
+        self.changes.retain(|zxid, _| *zxid <= last);
     }
 
     /// Whether a tree is what it should be after its last txn, in every field.

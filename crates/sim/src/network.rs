@@ -155,6 +155,12 @@ impl Flow {
         self.under_way = 0;
     }
 
+    /// What is still under way never arrives.
+    pub(crate) fn loses_the_rest(&mut self) {
+        self.left = Some(0);
+        self.arrived.clear();
+    }
+
     /// Whether the other side is gone and nobody has been told.
     pub(crate) fn ends_unseen(&self) -> bool {
         self.silent

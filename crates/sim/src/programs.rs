@@ -16,7 +16,7 @@ use gk_proto::op::OpCode;
 use gk_proto::request::{AclSpec, Create, Read, Write};
 use gk_proto::rng::Rng;
 
-use crate::checkers::linearize::Operation;
+use crate::checkers::linearize::{Found, Operation, State, search};
 use crate::model::{Model, Verdict};
 
 /// Which workload.
@@ -80,8 +80,9 @@ pub(crate) enum Call {
 /// What all programs of a run share.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
-    /// Calls on each register.
+    /// Calls on each register, and what it held before them if not what it is made with.
     pub(crate) histories: BTreeMap<String, Vec<Operation>>,
+    starts: BTreeMap<String, State>,
     /// Sequential names that were given out.
     pub(crate) names: BTreeSet<String>,
     /// Place in the order of all events.
@@ -89,6 +90,31 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Judges the calls on registers; how many of the registers took too long to judge.
+    pub(crate) fn judge(&self) -> Result<u32, String> {
+        let mut undecided = 0;
+        for (path, history) in &self.histories {
+            match search(history.clone(), self.starts.get(path).copied().unwrap_or_default()) {
+                Found::Linearizable => {}
+                Found::GaveUp => undecided += 1,
+                Found::Impossible => return Err(format!("I22 the calls on {path} have no order: {history:?}")),
+            }
+        }
+        Ok(undecided)
+    }
+
+    /// History ends with what the model holds now; what comes is judged from there on.
+    pub(crate) fn go_back(&mut self, model: &Model) {
+        self.histories.clear();
+        self.names.clear();
+        self.starts.clear();
+        for path in model.below(model.last(), "/r") {
+            let Some(node) = model.at(model.last(), path) else { continue };
+            let value = number(node.data.as_ref()).unwrap_or_default();
+            self.starts.insert(path.to_owned(), State { value, version: node.stat.version });
+        }
+    }
+
     pub(crate) fn tick(&mut self) -> u64 {
         self.clock += 1;
         self.clock

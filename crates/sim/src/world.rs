@@ -1,24 +1,25 @@
 //! One run: a server, its machine, its clients and what befalls them, from one seed, in virtual time.
 
-use std::path::PathBuf;
+mod machine;
+mod befall;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gk_node::password::{KEY_LEN, Passwords};
-use gk_proto::ConnId;
-use gk_proto::connect::{ConnectRequest, PASSWORD_LEN};
 use gk_proto::rng::Rng;
-use gk_storage::testing::{Crash, MemDisk, SECTOR};
+use gk_proto::{ConnId, Zxid};
+use gk_storage::testing::{Crash, MemDisk};
 
 use crate::around::{Around, Event, Lane, Mend, nanos};
 use crate::checkers::Checker;
-use crate::checkers::linearize::{Found, State, search};
 use crate::checkers::wire::Circumstances;
 use crate::clients::Client;
 use crate::faults::{Damage, Fault, Left};
-use crate::network::below;
 use crate::options::Options;
 use crate::programs::Shared;
 use crate::server::Server;
+use machine::{Condition, Copy};
 
 pub(crate) struct World {
     pub(crate) around: Around,
@@ -36,8 +37,12 @@ pub(crate) struct World {
     older: Option<Arc<MemDisk>>,
     /// The disk before it was damaged, for the operator to restore.
     sound: Option<Arc<MemDisk>>,
-    /// An error of the disk was asked for and may stop a start.
-    errors_wanted: bool,
+    /// What is the matter with the disk.
+    condition: Condition,
+    /// The next start cannot read something, after so many that it reads.
+    read_error: Option<u64>,
+    /// Copies of the directory, by the fault that brings them back.
+    copies: BTreeMap<usize, Copy>,
     faults_done: usize,
     starts: u32,
     is_healed: bool,
@@ -73,7 +78,9 @@ impl World {
             damage: None,
             older: None,
             sound: None,
-            errors_wanted: false,
+            condition: Condition::default(),
+            read_error: None,
+            copies: BTreeMap::new(),
             faults_done: 0,
             starts: 0,
             is_healed: false,
@@ -81,7 +88,10 @@ impl World {
             refusals: 0,
             harmless: 0,
         };
-        for (number, (at_ms, _)) in options.faults.iter().enumerate() {
+        for (number, (at_ms, fault)) in options.faults.iter().enumerate() {
+            if let Fault::Restore { age_ms, .. } = fault {
+                world.around.schedule(nanos(at_ms.saturating_sub(*age_ms)), Event::Copy(number));
+            }
             world.around.schedule(nanos(*at_ms), Event::Fault(number));
         }
         world.around.schedule(0, Event::Start);
@@ -107,8 +117,8 @@ impl World {
             Event::Client(number) => self.for_client(number, event, Client::timeout),
             Event::Program(number) => self.for_client(number, event, Client::run),
             Event::Fault(number) => self.fault(number),
-            Event::Mended(Mend::Disk) => self.disk.set_capacity(None),
-            Event::Mended(Mend::FastDisk) => self.around.disk_slowness = 1,
+            Event::Copy(number) => self.copy_directory(number),
+            Event::Mended(mend) => self.mended(mend),
             Event::Start => self.start(),
         }
         if self.around.rng.below(1000) == 0 {
@@ -194,257 +204,6 @@ impl World {
     }
 }
 
-/// The server and its machine.
-impl World {
-    fn start(&mut self) {
-        if self.server.is_some() {
-            return;
-        }
-        self.starts += 1;
-        if let Some(damage) = self.damage.take() {
-            self.sound = Some(self.disk.clone_files());
-            self.apply_damage(damage);
-        }
-        self.around.checker.how.was_full = false;
-        let started = Server::start(&mut self.around, self.disk.clone(), self.passwords.clone());
-        match started {
-            Ok(_) if self.disk.has_stopped() => self.machine_stopped(),
-            Ok(server) => {
-                if self.sound.take().is_some() {
-                    self.harmless += 1;
-                }
-                self.older = Some(self.disk.clone_files());
-                self.server = Some(server);
-            }
-            Err(_) if self.disk.has_stopped() => self.machine_stopped(),
-            Err(error) => self.not_started(&error.to_string()),
-        }
-    }
-
-    /// Why a server does not start: damage, which an operator mends; or an error of the disk, which passes.
-    fn not_started(&mut self, error: &str) {
-        self.around.note(|| format!("not started: {error}"));
-        self.around.fold(error.as_bytes());
-        if let Some(sound) = self.sound.take() {
-            self.refusals += 1;
-            self.disk = sound;
-        } else if self.disk.failed() > 0 {
-            self.disk = self.disk.crash(Crash::Kill);
-        } else {
-            return self.around.checker.fail(&format!("I28 the server does not start: {error}"));
-        }
-        let after = nanos(1 + self.around.rng.below(50));
-        self.around.schedule(after, Event::Start);
-    }
-
-    /// The server ends here; another one starts after a while on what is left of the disk.
-    fn end(&mut self, how: Crash, is_silent: bool, down_ms: u64) {
-        let disk = self.disk.crash(how);
-        if let Some(server) = self.server.take() {
-            server.crash(&mut self.around, is_silent);
-        }
-        self.around.forget_lanes();
-        self.around.disk_slowness = 1;
-        self.disk = disk;
-        self.stopping = None;
-        self.errors_wanted = false;
-        self.paused_until = 0;
-        self.around.fold(b"end");
-        let after = nanos(1 + self.around.rng.below(down_ms));
-        self.around.schedule(after, Event::Start);
-    }
-
-    fn machine_stopped(&mut self) {
-        let (left, down_ms) = self.stopping.take().unwrap_or((Left::Nothing, 10));
-        self.around.note(|| format!("the machine stopped, leaving {left:?}"));
-        self.end(left.crash(), true, down_ms);
-    }
-
-    /// What the disk would give back if the power failed now, on a copy.
-    fn what_if(&mut self) {
-        let seed = self.around.rng.next_u64();
-        for how in [Crash::LoseAll, Crash::Random(seed)] {
-            let disk = self.disk.crash(how);
-            match gk_storage::open(disk, &self.around.options.store) {
-                Ok(opened) => self.around.checker.what_if(&opened.tree),
-                Err(error) => self.around.checker.fail(&format!("I11 after a power failure: {error}")),
-            }
-        }
-    }
-
-    fn apply_damage(&mut self, damage: Damage) {
-        let is_ours = |path: &&PathBuf| {
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            name != "lock" && !name.ends_with(".tmp")
-        };
-        let paths: Vec<PathBuf> = self.disk.paths().iter().filter(is_ours).cloned().collect();
-        let pick = |file: u64| paths.get(below(&mut Rng::new(file), paths.len()));
-        let (Damage::Bit { file, .. }
-        | Damage::Sector { file, .. }
-        | Damage::Truncated { file, .. }
-        | Damage::Gone { file }
-        | Damage::Stale { file }) = damage;
-        let Some(path) = pick(file) else { return };
-        self.around.note(|| format!("{damage:?} of {}", path.display()));
-        let Some(mut bytes) = self.disk.peek(path) else { return };
-        // Behind the last byte that is not zero there is only what was reserved.
-        let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        let place = |at: u64, length: usize| below(&mut Rng::new(at), length.max(1));
-        match damage {
-            Damage::Gone { .. } => return self.disk.unpoke(path),
-            Damage::Bit { at, .. } => {
-                let at = place(at, used * 8);
-                if let Some(byte) = bytes.get_mut(at / 8) {
-                    *byte ^= 1 << (at % 8);
-                }
-            }
-            Damage::Sector { at, .. } => {
-                let start = place(at, used.div_ceil(SECTOR)) * SECTOR;
-                bytes.iter_mut().skip(start).take(SECTOR).for_each(|byte| *byte = 0);
-            }
-            Damage::Truncated { at, .. } => bytes.truncate(place(at, used)),
-            Damage::Stale { .. } => match self.older.as_ref().and_then(|older| older.peek(path)) {
-                Some(older) => bytes = older,
-                None => return,
-            },
-        }
-        self.disk.poke(path, &bytes);
-    }
-}
-
-/// Faults.
-impl World {
-    fn fault(&mut self, number: usize) {
-        let Some((_, fault)) = self.around.options.faults.get(number).copied() else { return };
-        self.around.note(|| format!("fault: {fault:?}"));
-        self.faults_done += 1;
-        match fault {
-            Fault::Kill { down_ms } if self.server.is_some() => self.end(Crash::Kill, false, down_ms),
-            Fault::PowerFailure { how, down_ms } if self.server.is_some() => self.end(how.crash(), true, down_ms),
-            Fault::StopAtOperation { after, how, down_ms } => {
-                self.stopping = Some((how, down_ms));
-                self.disk.stop_after(after);
-            }
-            Fault::Restart { down_ms } => self.restart(down_ms),
-            Fault::DiskError { which, after } => {
-                self.errors_wanted = true;
-                self.disk.fail_operation(which, after, std::io::ErrorKind::Other);
-            }
-            Fault::DiskFull { for_ms } => {
-                self.disk.set_capacity(Some(self.disk.used()));
-                self.around.schedule(nanos(for_ms), Event::Mended(Mend::Disk));
-            }
-            Fault::SlowDisk { times, for_ms } => {
-                self.around.disk_slowness = times;
-                self.around.schedule(nanos(for_ms), Event::Mended(Mend::FastDisk));
-            }
-            Fault::Damage { what, down_ms } if self.server.is_some() => {
-                self.damage = Some(what).filter(|_| !self.around.unproven);
-                self.end(Crash::Kill, false, down_ms);
-            }
-            Fault::WallClock { ms } => self.around.wall_jumps(ms),
-            Fault::PauseServer { for_ms } => self.paused_until = self.around.now + nanos(for_ms),
-            Fault::PauseClient { client, for_ms } => {
-                let until = self.around.now + nanos(for_ms);
-                if let Some(client) = self.pick(client) {
-                    client.pause(until);
-                }
-            }
-            Fault::Cut { client } => self.cut(client),
-            Fault::Hole { client } => {
-                let pipe = self.pick(client).and_then(|client| client.pipe());
-                if let Some(pipe) = pipe.and_then(|pipe| self.around.network.pipes.get_mut(&pipe)) {
-                    pipe.swallow();
-                }
-            }
-            Fault::Vanish { client } => self.vanish(client),
-            Fault::Stranger { client } => self.stranger(client),
-            Fault::Kill { .. } | Fault::PowerFailure { .. } | Fault::Damage { .. } => {}
-        }
-    }
-
-    fn pick(&mut self, client: u64) -> Option<&mut Client> {
-        let at = below(&mut Rng::new(client), self.clients.len());
-        self.clients.get_mut(at)
-    }
-
-    fn restart(&mut self, down_ms: u64) {
-        let Some(server) = self.server.take() else { return };
-        let stopped = server.stop(&mut self.around);
-        self.around.note(|| format!("stopped: {stopped:?}"));
-        if let Err(error) = stopped
-            && self.disk.failed() == 0
-            && !self.disk.has_stopped()
-            && !self.around.checker.how.was_full
-        {
-            self.around.checker.fail(&format!("I30 the server does not stop: {error}"));
-        }
-        if self.disk.has_stopped() {
-            return self.machine_stopped();
-        }
-        self.end(Crash::Kill, false, down_ms);
-    }
-
-    fn cut(&mut self, client: Option<u64>) {
-        let pipes: Vec<ConnId> = match client {
-            Some(client) => self.pick(client).and_then(|client| client.pipe()).into_iter().collect(),
-            None => self.around.network.pipes.keys().copied().collect(),
-        };
-        for id in pipes {
-            let Some(pipe) = self.around.network.pipes.get_mut(&id) else { continue };
-            pipe.cut(&mut self.around.rng);
-            for event in [Event::ToServer(id), Event::ToClient(id)] {
-                let after = self.around.micros(200_000);
-                self.around.schedule(after, event);
-            }
-        }
-    }
-
-    /// A client goes; one of the same kind takes its place.
-    fn vanish(&mut self, client: u64) {
-        let number = self.clients.len();
-        let at = below(&mut Rng::new(client), number);
-        let Some(gone) = self.clients.get_mut(at).filter(|client| !client.has_gone()) else { return };
-        gone.vanish(&mut self.around, &mut self.shared);
-        let left = gone.left;
-        let Some(mut options) = self.around.options.clients.get(at).cloned() else { return };
-        options.operations = left;
-        options.seed = client;
-        let mut heir = Client::new(number, options.clone(), &mut self.around);
-        heir.begin(&mut self.around, &mut self.shared);
-        self.clients.push(heir);
-        self.around.options.clients.push(options);
-    }
-
-    /// Somebody who knows a session's id, and not its password.
-    fn stranger(&mut self, client: u64) {
-        let Some((session, mut password)) = self.pick(client).and_then(|client| client.session_id()) else { return };
-        let Some(server) = &mut self.server else { return };
-        let at = below(&mut self.around.rng, PASSWORD_LEN);
-        if let Some(byte) = password.get_mut(at) {
-            *byte ^= 0x40;
-        }
-        // Nobody reads what it is answered: the checker at the socket does.
-        let id = self.around.network.open(usize::MAX, ConnId(0));
-        server.accept(&mut self.around, id);
-        let hello = ConnectRequest {
-            protocol_version: 0,
-            last_zxid_seen: 0,
-            timeout_ms: 1000,
-            session,
-            password: password.to_vec(),
-            read_only: Some(false),
-        };
-        let mut bytes = Vec::new();
-        gk_proto::reply::frame(&mut bytes, |out| hello.encode(out));
-        let Some(pipe) = self.around.network.pipes.get_mut(&id) else { return };
-        let arrivals = pipe.up.send(&mut self.around.rng, &self.around.options.weather, self.around.now, &bytes);
-        for at in arrivals {
-            self.around.schedule(at - self.around.now, Event::ToServer(id));
-        }
-    }
-}
-
 /// The end of a run.
 impl World {
     pub(crate) fn is_over(&self) -> bool {
@@ -464,10 +223,12 @@ impl World {
         self.around.note(|| "no more faults".to_owned());
         self.is_healed = true;
         self.disk.mend();
-        self.disk.set_capacity(None);
+        self.set_condition(Condition::default());
+        self.read_error = None;
         self.disk.never_stop();
         self.stopping = None;
-        self.around.disk_slowness = 1;
+        self.mended(Mend::FastDisk);
+        self.around.stall_ms = 0;
         self.paused_until = self.paused_until.min(self.around.now);
         self.around.options.weather.partial = 0;
         for client in &mut self.clients {
@@ -506,15 +267,29 @@ impl World {
                 self.around.checker.fail(&what);
             }
         }
-        let start = State { value: 0, version: 0 };
-        for (path, history) in &self.shared.histories {
-            match search(history.clone(), start) {
-                Found::Linearizable => {}
-                Found::GaveUp => self.undecided += 1,
-                Found::Impossible => {
-                    self.around.checker.fail(&format!("I22 the calls on {path} have no order: {history:?}"));
-                }
-            }
+        self.judge_histories();
+    }
+
+    fn judge_histories(&mut self) {
+        match self.shared.judge() {
+            Ok(undecided) => self.undecided += undecided,
+            Err(what) => self.around.checker.fail(&what),
+        }
+    }
+
+    /// History after this txn is lost. Clients that have seen it start afresh, but their sessions do not know at once;
+    /// what the others know still holds.
+    fn clients_lost_history(&mut self, last: Zxid) {
+        self.around.note(|| format!("history after {last:?} is lost"));
+        self.judge_histories();
+        self.shared.go_back(&self.around.checker.model);
+        // So that it is known now who knows what.
+        for pipe in self.around.network.pipes.values_mut() {
+            pipe.down.loses_the_rest();
+        }
+        for client in self.clients.iter_mut().filter(|client| client.has_seen() > last) {
+            let until = self.around.now + nanos(self.around.rng.below(4000));
+            client.lost_history(&mut self.around, &mut self.shared, until);
         }
     }
 

@@ -438,9 +438,7 @@ fn read_only_file_system_ends_the_log_and_refuses_the_start() {
     let (disk, mut opened) = fresh();
     write_each(&mut opened, 1, 3).unwrap();
     disk.set_read_only(true);
-    let is_read_only = |error: &StorageError| {
-        matches!(error, StorageError::Io { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem)
-    };
+    let is_read_only = |error: &StorageError| matches!(error, StorageError::Io { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem);
     let error = write_each(&mut opened, 4, 4).unwrap_err();
     assert!(is_read_only(&error), "{error}");
     assert_eq!(opened.log.durable(), Zxid(3), "not counted");

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 /// Value and version.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub(crate) struct State {
     pub(crate) value: u64,
     pub(crate) version: i32,

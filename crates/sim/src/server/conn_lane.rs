@@ -228,6 +228,12 @@ impl Server {
             lane.conn.handle(now, Input::Deliver(delivery), &world, &mut out);
             lane.effects(&mut wanted);
         }
+        let mut forgetful = Vec::new();
+        if around.options.lie == Some(Lie::SeenForgotten) && !bytes.is_empty() && !lane.was_greeted {
+            forgetful.extend_from_slice(bytes);
+            lies::forget_what_was_seen(&mut forgetful);
+        }
+        let bytes = if forgetful.is_empty() { bytes } else { &forgetful };
         let input = if bytes.is_empty() { Input::Continue } else { Input::Bytes(bytes) };
         lane.conn.handle(now, input, &world, &mut out);
         lane.effects(&mut wanted);

@@ -73,6 +73,11 @@ impl LogLane {
         }
     }
 
+    /// The last txn that is durable.
+    pub(super) fn durable(&self) -> Zxid {
+        self.log.durable()
+    }
+
     /// Whether somebody else may use the log.
     pub(super) fn is_free(&self) -> bool {
         self.turn == Turn::Waiting

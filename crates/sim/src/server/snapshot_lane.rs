@@ -91,8 +91,13 @@ impl Server {
     }
 
     fn round(&mut self, around: &mut Around) -> Doing {
-        if let Err(failed) = self.snapshots.marks.sync() {
-            around.note(|| format!("marks: {failed}"));
+        match self.snapshots.marks.sync() {
+            Ok(()) if around.unproven => {}
+            Ok(()) => around.proven = self.log.durable(),
+            Err(failed) => {
+                around.note(|| format!("marks: {failed}"));
+                around.unproven = true;
+            }
         }
         if around.now >= self.snapshots.next_purge {
             self.snapshots.next_purge = around.now + nanos(around.options.purge_ms);
