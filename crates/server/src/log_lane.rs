@@ -183,6 +183,9 @@ impl Writer {
         if report.syncs > 0 {
             self.measure(began, &report, shared);
         }
+        if let Some(failed) = report.marks_renewed {
+            warn!("the marks beside the log could not be written and were begun anew: {failed}");
+        }
         if let Some(failed) = report.marks_failed {
             warn!("the marks beside the log could not be written and pause until the next log file: {failed}");
         }

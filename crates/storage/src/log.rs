@@ -76,8 +76,10 @@ pub struct CommitReport {
     pub syncs: u32,
     /// Whether a new file was begun.
     pub new_file: bool,
-    /// Marks could not be written: the log goes on without them until it rolls. Reported once a file.
+    /// Marks could not be written, nor begun anew: the log goes on without them until it rolls. Reported once a file.
     pub marks_failed: Option<StorageError>,
+    /// Marks could not be written, and were begun anew: nothing is less certain for it.
+    pub marks_renewed: Option<StorageError>,
 }
 
 /// Whether the disk has room for more txns.
@@ -96,6 +98,7 @@ pub enum Space {
 struct Current {
     file: Arc<dyn DiskFile>,
     path: PathBuf,
+    first: Zxid,
     /// End of the last durable record.
     end: u64,
     /// Length that is reserved.
@@ -166,6 +169,7 @@ impl Log {
             syncs: 0,
             new_file: false,
             marks_failed: None,
+            marks_renewed: None,
         };
         while !self.ends.is_empty() {
             match self.write_batch(&mut report) {
@@ -255,10 +259,10 @@ impl Log {
         let (len, last) = self.ends[count - 1];
         if self.current.is_none() || self.roll_wanted {
             match self.begin_file(len) {
-                Ok(marks_failed) => {
+                Ok((mark, failed)) => {
                     report.new_file = true;
                     report.syncs += 1;
-                    report.marks_failed = marks_failed;
+                    self.push_mark(mark, failed, report);
                     self.written(report, count, len, last);
                     return Ok(());
                 }
@@ -288,10 +292,37 @@ impl Log {
             synced.or_else(|error| if planted!(FailedSyncIgnored) { Ok(()) } else { Err(error) })?;
         }
         report.syncs += 1;
-        report.marks_failed = current.advance(batch, last).err().or(report.marks_failed.take());
-        self.marks_sync.touch();
+        let mark = current.advance(batch, last);
+        self.push_mark(mark, None, report);
         self.written(report, count, len, last);
         Ok(())
+    }
+
+    /// Notes beside the log what is durable now; `failed` is why it has no marks yet. Where that cannot be done the marks are
+    /// begun anew, once: without them, damage in what comes could pass for a tail that nobody was told of.
+    fn push_mark(&mut self, mark: Mark, failed: Option<StorageError>, report: &mut CommitReport) {
+        let current = self.current.as_mut().expect("INVARIANT: the caller has just written to it");
+        let failed = match (&mut current.marks, failed) {
+            (Some(marks), _) => marks.push(mark).err(),
+            (None, failed) => failed,
+        };
+        let is_other = report.new_file || failed.is_some();
+        if let Some(failed) = failed {
+            match MarksWriter::renew(&*self.disk, &self.own_dir, current.first, self.options.force_sync, mark) {
+                Ok(marks) => {
+                    current.marks = Some(marks);
+                    report.marks_renewed = Some(failed);
+                }
+                Err(again) => {
+                    current.marks = None;
+                    report.marks_failed = Some(again);
+                }
+            }
+        }
+        if is_other {
+            self.marks_sync.follow(current.marks.as_ref());
+        }
+        self.marks_sync.touch();
     }
 
     fn written(&mut self, report: &mut CommitReport, count: usize, len: usize, last: Zxid) {
@@ -315,8 +346,8 @@ impl Log {
     }
 
     /// Begins a new file with the first `len` bytes of the buffer. On success they are durable; without space
-    /// nothing has changed. Returns the error that keeps it from having marks.
-    fn begin_file(&mut self, len: usize) -> Result<Option<StorageError>, StorageError> {
+    /// nothing has changed. Returns what to note beside it, and the error that keeps it from having marks.
+    fn begin_file(&mut self, len: usize) -> Result<(Mark, Option<StorageError>), StorageError> {
         let (first, last) = (self.first_zxid(), self.ends.iter().rfind(|&&(end, _)| end == len));
         let last = last.expect("INVARIANT: the caller took len from this list").1;
         let step = self.options.prealloc_bytes;
@@ -349,21 +380,19 @@ impl Log {
             self.name_log(&spare.path, &path)?;
         }
         let reserved = spare.file.len().map_err(StorageError::io("look at", &path))?;
-        let (marks, mut failed) = match marks {
+        let (marks, failed) = match marks {
             Ok(marks) => (Some(marks), None),
             Err(error) => (None, Some(error)),
         };
-        self.marks_sync.follow(marks.as_ref());
         let mut crc = crc32fast::Hasher::new();
         crc.update(HEADER_BYTES);
-        let mut current = Current { file: spare.file, path, end: HEADER_END, reserved, crc, marks };
-        failed = current.advance(batch, last).err().or(failed);
+        let mut current = Current { file: spare.file, path, first, end: HEADER_END, reserved, crc, marks };
+        let mark = current.advance(batch, last);
         if let Some(old) = self.current.replace(current) {
             old.end();
         }
         self.roll_wanted = false;
-        self.marks_sync.touch();
-        Ok(failed)
+        Ok((mark, failed))
     }
 
     /// Gives a log the name under which it is found.
@@ -413,17 +442,11 @@ impl Log {
 }
 
 impl Current {
-    /// Takes note of a batch that is durable; the error is that of its mark.
-    fn advance(&mut self, batch: &[u8], last: Zxid) -> Result<(), StorageError> {
+    /// Takes note of a batch that is durable.
+    fn advance(&mut self, batch: &[u8], last: Zxid) -> Mark {
         self.end += batch.len() as u64;
         self.crc.update(batch);
-        let Some(marks) = &mut self.marks else { return Ok(()) };
-        let mark = Mark { end: self.end, zxid: last, crc: self.crc.clone().finalize() };
-        let result = marks.push(mark);
-        if result.is_err() {
-            self.marks = None;
-        }
-        result
+        Mark { end: self.end, zxid: last, crc: self.crc.clone().finalize() }
     }
 
     /// Ends a file that nothing will be added to. Neither step is needed for what is in it, so that neither may fail it.

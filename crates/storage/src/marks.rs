@@ -84,15 +84,40 @@ impl MarksWriter {
     /// Makes the file durable, header and name, before the log that it is for appears (row L1). In the place of older
     /// marks it comes whole: without a header of ours, a torn log would be judged as somebody else's.
     pub(crate) fn create(disk: &dyn Disk, own_dir: &Path, first: Zxid, synced: bool) -> Result<Self, StorageError> {
+        Self::begin(disk, own_dir, first, synced, None)
+    }
+
+    /// Begins anew with one mark, in the place of marks to which none could be added (row L6). It proves all that they did:
+    /// a mark speaks of its log from the first byte on.
+    pub(crate) fn renew(
+        disk: &dyn Disk,
+        own_dir: &Path,
+        first: Zxid,
+        synced: bool,
+        mark: Mark,
+    ) -> Result<Self, StorageError> {
+        Self::begin(disk, own_dir, first, synced, Some(mark))
+    }
+
+    fn begin(
+        disk: &dyn Disk,
+        own_dir: &Path,
+        first: Zxid,
+        synced: bool,
+        mark: Option<Mark>,
+    ) -> Result<Self, StorageError> {
         let path = own_dir.join(name::marks_name(first));
         let temporary = path.with_extension("tmp");
         let file = disk.create(&temporary).map_err(StorageError::io("create", &temporary))?;
         let head = header(first, synced);
-        file.write_at(&head, 0).map_err(StorageError::io("write", &temporary))?;
+        let seed = seed(&head);
+        let mut content = head.to_vec();
+        content.extend(mark.into_iter().flat_map(|mark| encode(mark, seed)));
+        file.write_at(&content, 0).map_err(StorageError::io("write", &temporary))?;
         file.sync_all().map_err(StorageError::io("sync", &temporary))?;
         disk.rename(&temporary, &path).map_err(StorageError::io("rename", &path))?;
         disk.sync_dir(own_dir).map_err(StorageError::io("sync", own_dir))?;
-        Ok(Self { file, path, offset: HEADER as u64, seed: seed(&head) })
+        Ok(Self { file, path, offset: content.len() as u64, seed })
     }
 
     /// Appends one mark, unsynced.

@@ -390,6 +390,57 @@ fn failed_sync_poisons_the_log_for_ever() {
     }
 }
 
+/// After an error of the marks file, a flipped bit in what was acknowledged later looked like a torn tail: the marks ended
+/// before it, and the txns were gone without a word.
+#[test]
+fn damage_is_noticed_after_marks_could_not_be_written() {
+    for place in 0..4 {
+        let (disk, mut opened) = fresh();
+        write_each(&mut opened, 1, 2).unwrap();
+        // The first write is that of the log, the next that of its mark.
+        disk.fail_operation(Operation::Write, 1, io::ErrorKind::Other);
+        opened.log.append(Zxid(3), &payload(3));
+        let report = opened.log.commit().unwrap();
+        assert!(report.marks_renewed.is_some(), "an operator is told");
+        assert!(report.marks_failed.is_none(), "{:?}", report.marks_failed);
+        write_each(&mut opened, 4, 6).unwrap();
+        drop(opened);
+        let mut bytes = disk.peek(&file("log.1")).unwrap();
+        let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+        bytes[end - 20 * place - 5] ^= 1;
+        let disk = disk.crash(Crash::Kill);
+        disk.poke(&file("log.1"), &bytes);
+        let error = refused(&disk, &options(dir()));
+        assert!(matches!(error, StorageError::Corrupt { .. }), "{error}");
+    }
+}
+
+/// Marks that are begun anew must never prove less than those in whose place they come.
+#[test]
+fn power_failure_while_marks_are_begun_anew_costs_no_proof() {
+    for stop in 0..10 {
+        let (disk, mut opened) = fresh();
+        write_each(&mut opened, 1, 4).unwrap();
+        opened.log.marks_sync().sync().unwrap();
+        disk.fail_operation(Operation::Write, 1, io::ErrorKind::Other);
+        opened.log.append(Zxid(5), &payload(5));
+        disk.stop_after(stop);
+        let _ = opened.log.commit();
+        drop(opened);
+        for crash in (0..20).map(Crash::Random) {
+            let disk = disk.crash(crash);
+            let whole = disk.peek(&file("log.1")).unwrap();
+            let mut bytes = whole.clone();
+            // In txn 4, which was proven.
+            let end = whole.iter().rposition(|byte| *byte != 0).unwrap();
+            let at = (0..=end).rev().find(|at| whole[..*at].ends_with(&payload(4))).unwrap();
+            bytes[at - 3] ^= 1;
+            disk.poke(&file("log.1"), &bytes);
+            refused(&disk, &options(dir()));
+        }
+    }
+}
+
 /// A start that cannot read must say which file, and must not take what it could read for all there is.
 #[test]
 fn start_that_cannot_read_a_file_is_refused_and_the_next_one_finds_everything() {
