@@ -457,15 +457,15 @@ impl Checker {
     }
 
     fn greeted(&mut self, conn: ConnId, hello: &ConnectRequest, response: &ConnectResponse) {
+        if hello.last_zxid_seen > self.model.last().wire() {
+            self.fail(&format!("I19 a client of {:#x} is served at {:?}", hello.last_zxid_seen, self.model.last()));
+        }
         let verdict = self.judge_greeting(hello, response);
         self.judge(verdict.map_err(|what| format!("I16 {conn:?}: {what}")));
     }
 
     fn judge_greeting(&mut self, hello: &ConnectRequest, response: &ConnectResponse) -> Verdict {
         let last = self.model.last();
-        if hello.last_zxid_seen > last.wire() {
-            return Err(format!("I19 a client of {:#x} is served at {last:?}", hello.last_zxid_seen));
-        }
         let is_refused = response.timeout_ms == 0;
         let alive = |session| self.model.session_at(last, session).is_some();
         if is_refused {
