@@ -398,6 +398,8 @@ impl Checker {
         tree.check_invariants();
         self.taps.clear();
         self.aging.clear();
+        // The server may have ended between the two things that it tells then.
+        self.cut_off = None;
         self.sessions.retain(|session, _| self.model.session_at(last, *session).is_some());
         for facts in self.sessions.values_mut() {
             facts.heard = now;
