@@ -10,6 +10,8 @@ use gk_storage::{Disk, StoreOptions, log_files};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
+use crate::serve::is_inaccessible;
+
 use super::arguments::DirectoryArguments;
 use super::directory::{self, file_name, holder, steadily};
 use super::log::each_record;
@@ -74,10 +76,15 @@ impl Look<'_> {
         let options = directory::directory(of, self.arguments)?;
         let disk = Watched::new(false);
         let tree = load(disk.clone(), &options, None);
+        let mut found = Found::Sound;
         let forecast = match tree {
             Ok(forecast) => Some(forecast),
             Err(error) => {
-                complain(&format!("only what can be read of the logs is told, not what the node is now: {error}"));
+                found = if is_inaccessible(&error) { Found::Unusable } else { Found::Refused };
+                complain(&format!(
+                    "only what can be read of the logs is told, not what the node is now: {}",
+                    text::escaped(&error.to_string())
+                ));
                 None
             }
         };
@@ -95,7 +102,6 @@ impl Look<'_> {
         if let Some(node) = node {
             search.add_stat(node.persisted());
         }
-        let found = if forecast.is_some() { Found::Sound } else { Found::Refused };
         self.tell(path, &search, node.map(|node| of_tree(path, node)), &options, output)?;
         Ok(found)
     }
