@@ -78,7 +78,29 @@ impl Scan {
     }
 
     /// The next record, or why there is none. After anything but a record the cursor stays.
+    ///
+    /// What is no record counts only if it reads the same again: whoever looks while a server writes may have read a part
+    /// of what is whole by now, and padding where a record is.
     pub(crate) fn next(&mut self) -> io::Result<Found> {
+        loop {
+            match self.next_as_read()? {
+                Found::Bad(damage) if !self.has_changed()? => return Ok(Found::Bad(damage)),
+                Found::Bad(_) => {}
+                found @ (Found::Record(_) | Found::End) => return Ok(found),
+            }
+        }
+    }
+
+    /// Reads again what lies at the cursor, and returns whether it, or the file's length, is no longer what it was.
+    fn has_changed(&mut self) -> io::Result<bool> {
+        let before = (self.len, self.chunk.slice(self.at..));
+        (self.chunk_at, self.at, self.chunk) = (self.offset(), 0, Bytes::new());
+        self.len = self.file.len()?;
+        let again = self.peek(before.1.len())?;
+        Ok((self.len, again) != before)
+    }
+
+    fn next_as_read(&mut self) -> io::Result<Found> {
         let start = self.offset();
         let head = self.peek(RECORD_OVERHEAD - 1)?;
         let Some((checksum, length)) = parse_head(&head) else {
@@ -212,3 +234,91 @@ fn is_zero(bytes: &[u8]) -> bool {
 const CHUNK: usize = 1 << 20;
 /// Most bytes that are checksummed in search of a record behind a damaged one.
 const SEARCH_MAX: usize = 64 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::log::encode_record;
+
+    /// A file that a server writes to while it is read: each read sees a later state, the last one again and again.
+    #[derive(Debug)]
+    struct Written {
+        states: Vec<Vec<u8>>,
+        reads: AtomicUsize,
+    }
+
+    impl DiskFile for Written {
+        fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
+            let state = self.reads.fetch_add(1, Ordering::Relaxed).min(self.states.len() - 1);
+            let rest = self.states[state].get(usize::try_from(offset).unwrap()..).unwrap_or_default();
+            let n = rest.len().min(into.len());
+            into[..n].copy_from_slice(&rest[..n]);
+            Ok(n)
+        }
+
+        fn len(&self) -> io::Result<u64> {
+            Ok(self.states[0].len() as u64)
+        }
+
+        fn write_at(&self, _: &[u8], _: u64) -> io::Result<()> {
+            unreachable!("only read")
+        }
+
+        fn set_len(&self, _: u64) -> io::Result<()> {
+            unreachable!("only read")
+        }
+
+        fn allocate(&self, _: u64, _: u64) -> io::Result<()> {
+            unreachable!("only read")
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            unreachable!("only read")
+        }
+
+        fn sync_all(&self) -> io::Result<()> {
+            unreachable!("only read")
+        }
+    }
+
+    fn scan(states: Vec<Vec<u8>>) -> Scan {
+        let len = states[0].len() as u64;
+        let file = Arc::new(Written { states, reads: AtomicUsize::new(0) });
+        Scan { file, len, chunk: Bytes::new(), chunk_at: 0, at: 0, crc: crc32fast::Hasher::new() }
+    }
+
+    /// A log with so many records, and how much of the last one has arrived.
+    fn log(records: usize, missing: usize) -> Vec<u8> {
+        let mut bytes = HEADER_BYTES.to_vec();
+        for _ in 0..records {
+            encode_record(&[7; 100], &mut bytes);
+        }
+        bytes.truncate(bytes.len() - missing);
+        bytes.resize(4096, 0);
+        bytes
+    }
+
+    #[test]
+    fn records_that_arrive_while_the_log_is_read_are_no_damage() {
+        for first in [log(1, 0), log(2, 60), log(2, 110), log(2, 1)] {
+            let mut scan = scan(vec![first, log(3, 0)]);
+            assert_eq!(scan.header().unwrap(), Header::Sound);
+            let mut records = 0;
+            while let Found::Record(_) = scan.next().unwrap() {
+                records += 1;
+            }
+            assert!(matches!(scan.next().unwrap(), Found::End), "{:?}", scan.next());
+            assert_eq!(records, 3, "all that have arrived");
+        }
+    }
+
+    #[test]
+    fn what_reads_the_same_again_is_damage() {
+        let mut scan = scan(vec![log(2, 60)]);
+        assert_eq!(scan.header().unwrap(), Header::Sound);
+        assert!(matches!(scan.next().unwrap(), Found::Record(_)), "the first is whole");
+        assert!(matches!(scan.next().unwrap(), Found::Bad(Damage::BadChecksum)), "the second is not");
+    }
+}

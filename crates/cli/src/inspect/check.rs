@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::serve::is_inaccessible;
 
 use super::arguments::DirectoryArguments;
-use super::directory::{self, TRIES_IN_USE, file_name, holder, shown};
+use super::directory::{self, TRIES_IN_USE, Traces, file_name, holder, shown};
 use super::output::Output;
 use super::watched::Watched;
 use super::{Found, Look, Stop, text};
@@ -33,13 +33,15 @@ impl Look<'_> {
     pub(super) fn check(&self, of: &DirectoryArguments, output: &mut Output) -> Result<Found, Stop> {
         let options = directory::directory(of, self.arguments)?;
         let disk = Watched::new(false);
+        let mut before = Traces::of(&options);
         let mut findings = Findings::look(&disk, &options);
         for _ in 1..TRIES_IN_USE {
+            let after = Traces::of(&options);
             // What a server is in the middle of may look like damage; what is damaged still is at the next look.
-            if findings.user.is_none() || findings.verdict() == Found::Sound {
+            if findings.verdict() == Found::Sound || after == before {
                 break;
             }
-            findings = Findings::look(&disk, &options);
+            (before, findings) = (after, Findings::look(&disk, &options));
         }
         disk.done();
         let verdict = findings.verdict();

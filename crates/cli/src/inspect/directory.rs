@@ -125,20 +125,44 @@ fn may_have_open(process: u32, file: &Metadata) -> bool {
     open.flatten().any(|entry| std::fs::metadata(entry.path()).is_ok_and(is_it))
 }
 
-/// How often a directory is looked at that a server is using, before what is found counts.
+/// How often a directory is looked at that a server is writing to, before what is found counts.
 pub(crate) const TRIES_IN_USE: usize = 3;
 
-/// Looks again while a server runs, which may remove what was about to be read or be in the middle of a write.
-pub(crate) fn steadily<T>(in_use: bool, look: impl Fn() -> Result<T, StorageError>) -> Result<T, StorageError> {
-    let tries = if in_use { TRIES_IN_USE } else { 1 };
-    let mut last = look();
-    for _ in 1..tries {
-        if last.is_ok() {
-            break;
+/// Looks again if there was an error while a server wrote, which may have removed what was about to be read or been in
+/// the middle of a write.
+pub(crate) fn steadily<T>(
+    options: &StoreOptions,
+    look: impl Fn() -> Result<T, StorageError>,
+) -> Result<T, StorageError> {
+    let mut tries = 1;
+    loop {
+        let before = Traces::of(options);
+        let looked = look();
+        if looked.is_ok() || tries == TRIES_IN_USE || before == Traces::of(options) {
+            return looked;
         }
-        last = look();
+        tries += 1;
     }
-    last
+}
+
+/// What shows that somebody has written to a directory: names, lengths and times of change. ZooKeeper's servers take no
+/// lock that would.
+#[derive(PartialEq, Eq)]
+pub(crate) struct Traces(Vec<(PathBuf, u64, i64, i64)>);
+
+impl Traces {
+    pub(crate) fn of(options: &StoreOptions) -> Self {
+        let mut found = Vec::new();
+        for dir in [&options.data_dir, &options.log_dir] {
+            for entry in std::fs::read_dir(dir.join("version-2")).into_iter().flatten().flatten() {
+                if let Ok(metadata) = entry.metadata() {
+                    found.push((entry.path(), metadata.len(), metadata.mtime(), metadata.mtime_nsec()));
+                }
+            }
+        }
+        found.sort_unstable();
+        Self(found)
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use gk_tree::{NodeRef, Tree, TreeOptions};
 use serde_json::json;
 
 use super::arguments::{DirectoryArguments, SubtreeArguments};
-use super::directory::{self, holder, steadily};
+use super::directory::{self, steadily};
 use super::node::{self, Node};
 use super::output::Output;
 use super::watched::Watched;
@@ -90,7 +90,7 @@ impl Look<'_> {
 
 /// The tree after a txn, or the one that a start would find.
 pub(super) fn load(disk: Arc<dyn Disk>, options: &StoreOptions, at: Option<Zxid>) -> Result<Forecast, StorageError> {
-    steadily(holder(options).is_some(), || match at {
+    steadily(options, || match at {
         Some(zxid) => tree_at(disk.clone(), options, zxid),
         None => foresee(disk.clone(), options),
     })

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use crate::serve::is_inaccessible;
 
 use super::arguments::DirectoryArguments;
-use super::directory::{self, file_name, holder, steadily};
+use super::directory::{self, file_name, steadily};
 use super::log::each_record;
 use super::node::Node;
 use super::output::Output;
@@ -94,8 +94,7 @@ impl Look<'_> {
             let stat = node.persisted();
             search.headers = [stat.czxid, stat.mzxid, stat.pzxid].map(|zxid| (zxid, None)).into();
         }
-        let is_used = holder(&options).is_some();
-        let logs = steadily(is_used, || log_files(disk.clone(), &options));
+        let logs = steadily(&options, || log_files(disk.clone(), &options));
         let read = logs.map_err(Stop::from).and_then(|logs| search.read(&disk, &logs));
         disk.done();
         read?;
@@ -140,6 +139,9 @@ impl Look<'_> {
         let mut traces: Vec<(&Deed, &Trace)> = search.traces.iter().collect();
         traces.sort_by_key(|(_, trace)| trace.zxid);
         let rows: Vec<Vec<String>> = traces.into_iter().map(|(deed, trace)| trace_row(*deed, trace)).collect();
+        if rows.is_empty() {
+            output.line("  nothing has changed it in the logs that are left")?;
+        }
         output.line("")?;
         output.table(&[false, true, false, false, false, false], &rows)?;
         output.line("")?;
