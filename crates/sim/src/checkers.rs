@@ -62,6 +62,10 @@ pub(crate) struct Checker {
     taps: BTreeMap<ConnId, Tap>,
     /// TTL nodes that were written in this life of the server: their time to live, and when that was.
     aging: BTreeMap<String, (i64, Instant)>,
+    /// The wall clock was set back in this life of the server.
+    is_set_back: bool,
+    /// The last txn that was applied when the node began with what it is at.
+    applied_then: Zxid,
     sessions: BTreeMap<SessionId, Facts>,
     /// Every session that a client was told of, ended ones and those of a history that was given up among them.
     told: BTreeSet<SessionId>,
@@ -110,6 +114,8 @@ impl Checker {
             proposed: BTreeMap::new(),
             taps: BTreeMap::new(),
             aging: BTreeMap::new(),
+            is_set_back: false,
+            applied_then: Zxid::ZERO,
             sessions: BTreeMap::new(),
             told: BTreeSet::new(),
             revealed: Zxid::ZERO,
@@ -158,6 +164,7 @@ impl Checker {
             return self.fail(&format!("I10 {zxid:?} ({:?}) is proposed after {last:?}", logged.header.zxid));
         }
         let session = logged.header.session;
+        self.model.decide(zxid, self.applied_then);
         self.ages(&logged.txn, now);
         match &logged.txn {
             Txn::CreateSession { timeout_ms } => {
@@ -230,6 +237,26 @@ impl Checker {
         if is_expiry && silent_ms < timeout_ms {
             self.fail(&format!("I16 session {session} expires after {silent_ms} ms of silence, of {timeout_ms}"));
         }
+    }
+
+    /// The node is given something to decide on, with the tree as it is.
+    pub(crate) fn deciding(&mut self) {
+        self.applied_then = self.model.last();
+    }
+
+    /// I24: containers and TTL nodes that nobody needs any more go in the end. Not asked after the wall clock was set back:
+    /// then they only seem younger.
+    pub(crate) fn overdue(&self, now: Instant) -> Option<&str> {
+        let is_old = |(_, (ttl_ms, written)): &(&String, &(i64, Instant))| {
+            let age = i64::try_from(now.since(*written).0).unwrap_or(i64::MAX);
+            age > *ttl_ms && !self.is_set_back
+        };
+        self.model.overdue(self.aging.iter().filter(is_old).map(|(path, _)| path.as_str()))
+    }
+
+    /// The wall clock is set back.
+    pub(crate) fn set_back(&mut self) {
+        self.is_set_back = true;
     }
 
     /// The server is about to apply these txns.
@@ -398,6 +425,7 @@ impl Checker {
         tree.check_invariants();
         self.taps.clear();
         self.aging.clear();
+        self.is_set_back = false;
         // The server may have ended between the two things that it tells then.
         self.cut_off = None;
         self.sessions.retain(|session, _| self.model.session_at(last, *session).is_some());

@@ -34,6 +34,10 @@ pub(crate) enum Lie {
     TouchesLost,
     /// Any password will do.
     AnyPassword,
+    /// Hard quotas do not refuse.
+    QuotaIgnored,
+    /// Nothing is reaped.
+    NeverReaped,
     /// A client is served although it has seen more than the server has.
     SeenForgotten,
     /// A connection stops being served.
@@ -48,7 +52,7 @@ pub(crate) enum Lie {
 
 impl Lie {
     /// All of them, with the invariants of which one must be found broken.
-    pub(crate) const ALL: [(Self, &'static [&'static str]); 20] = [
+    pub(crate) const ALL: [(Self, &'static [&'static str]); 22] = [
         (Self::DurableTooEarly, &["I9", "I11"]),
         (Self::ErrorIgnored, &["I9", "I11"]),
         (Self::SnapshotWrong, &["I11", "I13", "I28"]),
@@ -64,6 +68,8 @@ impl Lie {
         (Self::AnswersSwapped, &["I18"]),
         (Self::TouchesLost, &["I16"]),
         (Self::AnyPassword, &["I16"]),
+        (Self::QuotaIgnored, &["I22"]),
+        (Self::NeverReaped, &["I24"]),
         (Self::SeenForgotten, &["I19"]),
         (Self::NeverWoken, &["I28"]),
         (Self::ReadLate, &["I16"]),

@@ -77,6 +77,8 @@ pub(crate) struct Model {
     sessions: BTreeMap<SessionId, Versions<i32>>,
     txns: BTreeMap<Zxid, LoggedTxn>,
     changes: BTreeMap<Zxid, Vec<Change>>,
+    /// The last txn that was applied when a txn was decided on, by the latter.
+    decided_after: BTreeMap<Zxid, Zxid>,
 }
 
 /// What is wrong, in words.
@@ -91,6 +93,7 @@ impl Model {
             sessions: BTreeMap::new(),
             txns: BTreeMap::new(),
             changes: BTreeMap::new(),
+            decided_after: BTreeMap::new(),
         };
         let built_in: [(&str, &[&str]); 4] =
             [("/", &["zookeeper"]), (RESERVED, &["quota", "config"]), (QUOTA_ROOT, &[]), (CONFIG, &[])];
@@ -132,6 +135,25 @@ impl Model {
     /// The txn of this zxid.
     pub(crate) fn txn(&self, zxid: Zxid) -> Option<&LoggedTxn> {
         self.txns.get(&zxid)
+    }
+
+    /// The next txn of this number is decided on while another one is the last that is applied.
+    pub(crate) fn decide(&mut self, zxid: Zxid, applied: Zxid) {
+        self.decided_after.insert(zxid, applied);
+    }
+
+    /// The last txn that was applied when this one was decided on.
+    pub(crate) fn decided_after(&self, zxid: Zxid) -> Zxid {
+        self.decided_after.get(&zxid).copied().unwrap_or(zxid)
+    }
+
+    /// I24: a node that should have been reaped by now, of containers and of these TTL nodes.
+    pub(crate) fn overdue<'a>(&'a self, mut aged: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+        let at = |path: &str| self.at(self.last, path).filter(|node| node.children.is_empty());
+        let is_ttl = |path: &&str| at(path).is_some_and(|node| matches!(node.owner(), Owner::Ttl(_)));
+        let is_used_up = |node: &Arc<Node>| node.owner() == Owner::Container && node.stat.cversion > 0;
+        let container = || self.nodes.keys().map(String::as_str).find(|path| at(path).is_some_and(is_used_up));
+        aged.find(is_ttl).or_else(container)
     }
 
     /// What changed in the txns after one and up to another, in order.

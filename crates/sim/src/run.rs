@@ -119,8 +119,11 @@ fn come_to_rest(world: &mut World, done_at: u64) {
     while !world.is_over() && !world.is_at_rest() {
         world.step();
         if world.around.now > done_at + nanos(REST_SECONDS * 1000) {
-            let what = world.waits_for();
-            world.around.checker.fail(&format!("I28 not at rest {REST_SECONDS} s after the last fault: {what}"));
+            let what = match world.overdue() {
+                Some(path) => format!("I24 {path} is still there {REST_SECONDS} s after the last fault"),
+                None => format!("I28 not at rest {REST_SECONDS} s after the last fault: {}", world.waits_for()),
+            };
+            world.around.checker.fail(&what);
         }
     }
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use gk_node::auth::{AuthRules, DigestAlgorithm, DigestScheme, IpScheme};
 use gk_node::password::Passwords;
 use gk_node::{Connect, Delivery, Node, NodeConfig, Request};
-use gk_proto::{ConnId, Instant, SessionId, Zxid};
+use gk_proto::{ConnId, Instant, Millis, SessionId, Zxid};
 use gk_storage::testing::MemDisk;
 use gk_storage::{Opened, StorageError};
 use gk_tree::{Tree, ViewHead, Watches};
@@ -79,7 +79,12 @@ impl Server {
         tree.set_inline_deletes_max(around.options.inline_deletes);
         around.note(|| format!("started at {:?}: {:?}", tree.last_zxid(), report.warnings));
         around.checker.recovered(&tree, around.server_instant());
-        let config = Arc::new(around.options.node.clone());
+        let mut config = around.options.node.clone();
+        config.enforce_quota &= around.options.lie != Some(Lie::QuotaIgnored);
+        if around.options.lie == Some(Lie::NeverReaped) {
+            config.reap_interval = Millis(1 << 40);
+        }
+        let config = Arc::new(config);
         let skip_acl = around.options.lie == Some(Lie::AclIgnored);
         let rules = Arc::new(AuthRules { skip_acl, ..rules() });
         let node = Node::standalone((*config).clone(), rules.clone(), passwords.clone(), &tree, around.server_now());

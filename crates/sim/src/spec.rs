@@ -112,8 +112,8 @@ pub(crate) struct Draft<'a> {
     zxid: Zxid,
     time: WallTime,
     over: BTreeMap<String, Option<Node>>,
-    /// Whether hard quotas refuse.
-    quotas: bool,
+    /// If hard quotas refuse: the last txn that counts for them.
+    quotas: Option<Zxid>,
 }
 
 /// What became of one operation.
@@ -127,7 +127,7 @@ pub(crate) enum Done {
 
 impl<'a> Draft<'a> {
     /// For the txn `zxid`, decided at `time`.
-    pub(crate) fn new(model: &'a Model, zxid: Zxid, time: WallTime, asker: &'a Asker, quotas: bool) -> Self {
+    pub(crate) fn new(model: &'a Model, zxid: Zxid, time: WallTime, asker: &'a Asker, quotas: Option<Zxid>) -> Self {
         Self { model, before: Zxid(zxid.0 - 1), asker, zxid, time, over: BTreeMap::new(), quotas }
     }
 
@@ -300,15 +300,14 @@ impl<'a> Draft<'a> {
         stat
     }
 
-    /// Hard limits of the deepest quota above; the usage does not count what the same multi did.
+    /// Hard limits of the deepest quota above; limits and usage are those of what is applied, and so do not count what was
+    /// only accepted, or what the same multi did.
     fn check_quota(&self, path: &str, nodes: i64, bytes: i64) -> Result<(), ErrorCode> {
-        if !self.quotas || path.starts_with("/zookeeper/") {
-            return Ok(());
-        }
-        let limits_of = |at: &str| self.model.at(self.before, &format!("{}{at}/{}", path::QUOTA_ROOT, path::LIMITS));
+        let Some(applied) = self.quotas.filter(|_| !path.starts_with("/zookeeper/")) else { return Ok(()) };
+        let limits_of = |at: &str| self.model.at(applied, &format!("{}{at}/{}", path::QUOTA_ROOT, path::LIMITS));
         let above = std::iter::successors(Some(path), |at| path::parent(at)).filter(|at| *at != "/");
         let Some((on, limits)) = above.filter_map(|at| Some((at, limits_of(at)?))).next() else { return Ok(()) };
-        let Some((count, size)) = self.model.usage(self.before, on) else { return Ok(()) };
+        let Some((count, size)) = self.model.usage(applied, on) else { return Ok(()) };
         let text = String::from_utf8_lossy(limits.data.as_deref().unwrap_or_default()).into_owned();
         let hard = |key: &str| {
             let pairs = text.split([',', ';', '=']).collect::<Vec<_>>();

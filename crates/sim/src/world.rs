@@ -245,7 +245,12 @@ impl World {
                 .iter()
                 .any(|client| !client.has_gone() && client.session_id().is_some_and(|(id, _)| id == session))
         };
-        idle && self.around.checker.model.live_sessions().all(|(session, _)| ours(session))
+        idle && self.around.checker.model.live_sessions().all(|(session, _)| ours(session)) && self.overdue().is_none()
+    }
+
+    /// What the server should have reaped by now.
+    pub(crate) fn overdue(&self) -> Option<&str> {
+        self.around.checker.overdue(self.around.server_instant())
     }
 
     /// Why it is not.

@@ -51,7 +51,12 @@ impl World {
                 self.end(Crash::LoseAll, true, down_ms);
             }
             Fault::Drift { ppm } => self.around.drifts(ppm),
-            Fault::WallClock { ms } => self.around.wall_jumps(ms),
+            Fault::WallClock { ms } => {
+                self.around.wall_jumps(ms);
+                if ms < 0 {
+                    self.around.checker.set_back();
+                }
+            }
             Fault::PauseServer { for_ms } => self.paused_until = self.around.now + nanos(for_ms),
             Fault::PauseClient { client, for_ms } => {
                 let until = self.around.now + nanos(for_ms);
