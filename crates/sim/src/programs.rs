@@ -1,6 +1,7 @@
 //! What clients do: workloads, each with what only its own client can know to be wrong.
 
 mod bank;
+mod list;
 mod mirror;
 mod mix;
 mod quota;
@@ -28,6 +29,8 @@ pub(crate) enum Kind {
     Mix,
     /// Transfers between accounts by conditional multis; the total never changes.
     Bank,
+    /// Items appended to a list, with their count beside it, by conditional multis.
+    List,
     /// Sequential names, which must rise.
     Sequence,
     /// Ephemeral nodes of sessions that come and go.
@@ -41,8 +44,17 @@ pub(crate) enum Kind {
 impl Kind {
     /// Every run has registers and a mix of everything; the rest is drawn.
     pub(crate) fn draw(rng: &mut Rng, number: u64) -> Self {
-        let all =
-            [Self::Register, Self::Mix, Self::Bank, Self::Sequence, Self::Churn, Self::Mirror, Self::Quota, Self::Mix];
+        let all = [
+            Self::Register,
+            Self::Mix,
+            Self::Bank,
+            Self::List,
+            Self::Sequence,
+            Self::Churn,
+            Self::Mirror,
+            Self::Quota,
+            Self::Mix,
+        ];
         match number {
             0 | 1 => Self::Register,
             2 => Self::Mix,
@@ -56,6 +68,7 @@ impl Kind {
             Self::Mix => Box::new(mix::Mix::new(client, data_max, false)),
             Self::Churn => Box::new(mix::Mix::new(client, data_max, true)),
             Self::Bank => Box::new(bank::Bank::new()),
+            Self::List => Box::new(list::List::new()),
             Self::Sequence => Box::new(sequence::Sequence::new()),
             Self::Mirror => Box::new(mirror::Mirror::new()),
             Self::Quota => Box::new(quota::Quota::new()),
