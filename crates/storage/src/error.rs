@@ -172,6 +172,12 @@ pub enum Damage {
         /// The txn found.
         found: Zxid,
     },
+    /// A log is named after its first txn.
+    #[error("its first txn is 0x{found}, not the one in its name")]
+    Misnamed {
+        /// The first txn.
+        found: Zxid,
+    },
     /// A sound checksum over bytes that are no record.
     #[error("the record cannot be decoded: {0}")]
     Undecodable(DecodeError),

@@ -15,6 +15,7 @@ use gk_proto::Zxid;
 
 use crate::disk::{Disk, DiskFile, FileReader};
 use crate::error::StorageError;
+use crate::log::HEADER_END;
 use crate::name;
 
 /// The first `end` bytes of a log were durable, ended with `zxid` and had this checksum.
@@ -56,7 +57,8 @@ impl Marks {
         let seed = seed(head);
         let (mut marks, mut damaged) = (Vec::new(), 0);
         for (number, entry) in entries.as_chunks::<ENTRY>().0.iter().enumerate() {
-            if let Some(mark) = decode(entry, seed) {
+            // A mark of no txn proves nothing; nobody writes one.
+            if let Some(mark) = decode(entry, seed).filter(|mark| mark.end > HEADER_END) {
                 marks.push(mark);
                 damaged = number + 1 - marks.len();
             }
@@ -262,6 +264,15 @@ mod tests {
                 assert_eq!(read.damaged, usize::from(lost < 2), "bit {bit}: the last one may be torn");
             }
         }
+    }
+
+    /// One start removed a log without txns; the next one refused, because such marks spoke of txns that it had held.
+    #[test]
+    fn mark_of_no_txn_proves_nothing() {
+        let head = header(Zxid(9), true);
+        let mark = Mark { end: HEADER_END, zxid: Zxid(9), crc: 1 };
+        let bytes = [&head[..], &encode(mark, seed(&head))].concat();
+        assert_eq!(Marks::parse(&bytes, Zxid(9)).unwrap().marks, [], "nothing is left of it");
     }
 
     #[test]

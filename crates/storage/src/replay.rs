@@ -213,7 +213,12 @@ impl<'a> Replay<'a> {
             match scan.next().map_err(StorageError::io("read", &path))? {
                 Found::Record(record) => {
                     let zxid = self.zxid_of(&record, &path)?;
-                    if next_file.is_some_and(|next| zxid >= next) {
+                    if progress.first.is_none() && zxid != log.zxid {
+                        let damage = Damage::Misnamed { found: zxid };
+                        return Err(StorageError::Corrupt { path, offset: record.start, damage });
+                    }
+                    // What is proven to have been durable here is not given up for another file.
+                    if record.end > progress.marks.proven() && next_file.is_some_and(|next| zxid >= next) {
                         progress.repeated = true;
                         return Ok(());
                     }
@@ -221,8 +226,9 @@ impl<'a> Replay<'a> {
                         progress.reached = true;
                         return Ok(());
                     }
-                    self.take(zxid, &record, &path, progress)?;
                     self.compare(&record, zxid, scan.crc(), &path, progress)?;
+                    self.take(zxid, &record, &path, progress)?;
+                    progress.note(&record, zxid);
                 }
                 Found::End => return self.check_end(log, later, &path, progress),
                 Found::Bad(damage) => return self.judge(&scan, damage, later, path, progress),
@@ -246,7 +252,8 @@ impl<'a> Replay<'a> {
         progress: &mut Progress<'_>,
     ) -> Result<(), StorageError> {
         if let Some(last) = self.last_read.filter(|&last| zxid <= last) {
-            if progress.marks.marks.is_some() {
+            // Not so if marks prove what is here: it was copied from such a log.
+            if progress.marks.marks.is_some() && record.end > progress.marks.proven() {
                 let damage = Damage::OutOfOrder { after: last, found: zxid };
                 return Err(StorageError::Corrupt { path: path.to_owned(), offset: record.start, damage });
             }
@@ -272,7 +279,7 @@ impl<'a> Replay<'a> {
             self.report.replayed.txns += 1;
             self.report.replayed.bytes += record.end - record.start;
         }
-        self.last_read = Some(zxid);
+        self.last_read = self.last_read.max(Some(zxid));
         Ok(())
     }
 
@@ -300,7 +307,7 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Compares what was read with the marks, and notes from where on nothing proves that it is durable.
+    /// Compares what was read with the marks, before any of it is applied.
     fn compare(
         &mut self,
         record: &Record,
@@ -322,12 +329,6 @@ impl<'a> Replay<'a> {
                 return Err(StorageError::Corrupt { path: path.to_owned(), offset: progress.good_end, damage });
             }
         }
-        progress.first.get_or_insert(zxid);
-        if record.end > progress.marks.proven() {
-            progress.doubt.get_or_insert((record.start, zxid));
-        }
-        progress.good_end = record.end;
-        progress.last = zxid;
         Ok(())
     }
 
@@ -432,6 +433,13 @@ impl<'a> Replay<'a> {
     /// The operator gives up what is damaged and all after it: what is sound of this log becomes a log of its own,
     /// the rest is kept where no rule finds it.
     fn plan_loss(&mut self, log: &LogFile, later: &[LogFile], progress: &Progress<'_>) {
+        // A tail that is cut off because this log has it too may now be the only sound one.
+        let cut = self.repairs.iter().filter_map(|repair| match repair {
+            Repair::Cut { path, .. } => Some(Repair::KeepCopy { path: path.clone() }),
+            Repair::Remove { .. } | Repair::Copy { .. } | Repair::SetAside { .. } | Repair::KeepCopy { .. } => None,
+        });
+        let kept: Vec<Repair> = cut.collect();
+        self.repairs.splice(0..0, kept);
         for log in later.iter().rev() {
             self.repairs.push(Repair::SetAside { path: self.dir.join(&log.name) });
         }
@@ -489,6 +497,16 @@ impl<'a> Progress<'a> {
             reached: false,
             marks: Proof { marks: log.marks.as_ref(), next: 0 },
         }
+    }
+
+    /// A record was taken; from the first one on that is not proven, nothing is known to be durable.
+    fn note(&mut self, record: &Record, zxid: Zxid) {
+        self.first.get_or_insert(zxid);
+        if record.end > self.marks.proven() {
+            self.doubt.get_or_insert((record.start, zxid));
+        }
+        self.good_end = record.end;
+        self.last = zxid;
     }
 }
 

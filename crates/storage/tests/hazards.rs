@@ -375,6 +375,130 @@ fn accepted_loss_keeps_what_it_gives_up() {
 }
 
 /// S30: after a failed sync the kernel has forgotten what it could not write; a second try says yes and does nothing.
+/// The zxid of its name and one record of another log, as a log.
+fn poke_log(disk: &MemDisk, zxid: u64, record: &[u8]) {
+    let header = &disk.peek(&file("log.1")).unwrap()[..16];
+    disk.poke(&file(&format!("log.{zxid:x}")), &[header, record].concat());
+}
+
+/// The bytes of each record of `log.1`, which holds txns 1 to `count`.
+fn records(disk: &MemDisk, count: u64) -> Vec<Vec<u8>> {
+    let (log, mut at) = (disk.peek(&file("log.1")).unwrap(), 16);
+    let record = |n| {
+        let end = at + 12 + payload(n).len() + 1;
+        log[std::mem::replace(&mut at, end)..end].to_vec()
+    };
+    (1..=count).map(record).collect()
+}
+
+/// A record that was sound, but not the one that was committed, was in the tree of a start that accepted the loss, and not
+/// in the log: what that start logged then stood behind a gap.
+#[test]
+fn accepted_loss_leaves_the_same_in_the_tree_and_in_the_log() {
+    let (disk, mut opened) = fresh();
+    write_each(&mut opened, 1, 3).unwrap();
+    close(opened);
+    let mut log = disk.peek(&file("log.1")).unwrap();
+    let start = 16 + records(&disk, 2).concat().len();
+    let (data, end) = (start + 12, start + 12 + payload(3).len());
+    log[data + 45] ^= 1;
+    let checksum = u64::from(simd_adler32::adler32(&&log[data..end])).to_be_bytes();
+    log[start..start + 8].copy_from_slice(&checksum);
+    disk.poke(&file("log.1"), &log);
+    let error = refused(&disk, &options(dir()));
+    assert!(matches!(error, StorageError::Corrupt { damage: Damage::NotWhatWasCommitted, .. }), "{error}");
+    let accepted = StoreOptions { accept_loss: true, ..options(dir()) };
+    let mut opened = open(&disk, &accepted).unwrap();
+    assert_is_model(&opened.tree, 2, "with the loss accepted");
+    write_each(&mut opened, 3, 4).unwrap();
+    drop(opened);
+    assert_is_model(&open(&disk, &options(dir())).unwrap().tree, 4, "at the next start");
+}
+
+/// A txn that its log proves was cut off, because the next log began with one of the same zxid.
+#[test]
+fn proven_txns_are_not_given_up_for_the_next_log() {
+    let (disk, mut opened) = fresh();
+    write_each(&mut opened, 1, 3).unwrap();
+    close(opened);
+    // A record that is sound but for its type, which nobody knows.
+    let mut other = payload(3);
+    other[31] = 108;
+    let checksum = u64::from(simd_adler32::adler32(&other.as_slice())).to_be_bytes();
+    let length = u32::try_from(other.len()).unwrap().to_be_bytes();
+    poke_log(&disk, 3, &[&checksum[..], &length, &other, b"B"].concat());
+    let before = disk.peek(&file("log.1")).unwrap();
+    refused(&disk, &options(dir()));
+    assert!(disk.peek(&file("log.1")) == Some(before), "nothing has been changed");
+    let accepted = StoreOptions { accept_loss: true, ..options(dir()) };
+    assert_is_model(&open(&disk, &accepted).unwrap().tree, 3, "with the loss accepted");
+    assert_is_model(&open(&disk, &options(dir())).unwrap().tree, 3, "at the next start");
+}
+
+/// Recovery was cut off between copying an unproven tail and cutting it off, and the copy was damaged: with the loss
+/// accepted the tail was cut off all the same, sound as it was.
+#[test]
+fn accepted_loss_keeps_a_tail_whose_copy_is_damaged() {
+    let (disk, mut opened) = fresh();
+    write_each(&mut opened, 1, 3).unwrap();
+    close(opened);
+    let marks = file("gamekeeper/log.1.marks");
+    disk.poke(&marks, &disk.peek(&marks).unwrap()[..32 + 24]);
+    let whole = disk.peek(&file("log.1")).unwrap();
+    let halfway = (0..).find_map(|operations| {
+        let disk = disk.clone_files();
+        disk.stop_after(operations);
+        let _ = open(&disk, &options(dir()));
+        let disk = disk.crash(Crash::KeepAll);
+        let marks = disk.peek(&file("gamekeeper/log.2.marks"));
+        marks.is_some_and(|marks| marks.len() == 32 + 24).then_some(disk)
+    });
+    let disk = halfway.unwrap();
+    assert!(disk.peek(&file("log.1")).as_ref() == Some(&whole), "not cut off yet");
+    let mut copy = disk.peek(&file("log.2")).unwrap();
+    let end = copy.iter().rposition(|&byte| byte != 0).unwrap();
+    copy[end - 20] ^= 1;
+    disk.poke(&file("log.2"), &copy);
+    refused(&disk, &options(dir()));
+    let accepted = StoreOptions { accept_loss: true, ..options(dir()) };
+    assert_is_model(&open(&disk, &accepted).unwrap().tree, 2, "with the loss accepted");
+    assert!(disk.peek(&file("gamekeeper/set-aside/log.1.1")) == Some(whole), "the tail is kept");
+    assert_is_model(&open(&disk, &options(dir())).unwrap().tree, 2, "at the next start");
+}
+
+/// A log that began with a txn of the next one was passed over, and refused once the next one was given up. One under an
+/// older name was copied to its own and left there, and refused at the next start.
+#[test]
+fn log_under_the_name_of_another_is_refused_until_it_is_given_up() {
+    let (disk, mut opened) = fresh();
+    write_each(&mut opened, 1, 3).unwrap();
+    close(opened);
+    forget_marks(&disk);
+    let records = records(&disk, 3);
+    poke_log(&disk, 2, &records[1]);
+    poke_log(&disk, 1, &records[2]);
+    refused(&disk, &options(dir()));
+    let accepted = StoreOptions { accept_loss: true, ..options(dir()) };
+    assert_is_model(&open(&disk, &accepted).unwrap().tree, 0, "with the loss accepted");
+    assert_is_model(&open(&disk, &options(dir())).unwrap().tree, 0, "at the next start");
+}
+
+/// A log of Apache's with a txn twice was opened with a warning, copied, and refused by the start after that.
+#[test]
+fn disorder_in_a_foreign_log_is_no_more_damage_once_it_is_copied() {
+    let (disk, mut opened) = fresh();
+    write_each(&mut opened, 1, 3).unwrap();
+    close(opened);
+    forget_marks(&disk);
+    let records = records(&disk, 3);
+    poke_log(&disk, 1, &[&records[0][..], &records[1], &records[2], &records[1]].concat());
+    let mut opened = open(&disk, &options(dir())).unwrap();
+    assert_is_model(&opened.tree, 3, "as Apache left it");
+    write_each(&mut opened, 4, 4).unwrap();
+    drop(opened);
+    assert_is_model(&open(&disk, &options(dir())).unwrap().tree, 4, "at the next start");
+}
+
 #[test]
 fn failed_sync_poisons_the_log_for_ever() {
     for failing in [0, 1] {
