@@ -347,4 +347,5 @@ pub(crate) fn bytes(length: usize) -> u64 {
 }
 
 /// 4096 shards: 128 KB while empty, and growing one of them in a tree of 10 million nodes moves 2,500 numbers.
-const SHARD_BITS: u32 = 12;
+/// A fuzzer, which makes a tree for every input, has few.
+const SHARD_BITS: u32 = if cfg!(fuzzing) { 4 } else { 12 };
