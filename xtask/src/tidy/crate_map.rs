@@ -15,6 +15,7 @@ const MAP: &[(&str, &str, &[&str])] = &[
     ("gk-client", "crates/client", &["gk-proto", "gk-server"]), // the server only by its feature `testing`
     ("gk-sim", "crates/sim", &["gk-client", "gk-node", "gk-proto", "gk-storage", "gk-tree", "gk-zab"]),
     ("gamekeeper", "crates/cli", &["gk-client", "gk-proto", "gk-server", "gk-storage", "gk-tree"]),
+    ("gk-fuzz", "crates/fuzz", &["gk-client", "gk-node", "gk-proto", "gk-server", "gk-storage", "gk-tree"]),
     ("xtask", "xtask", &[]),
 ];
 
