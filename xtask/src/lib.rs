@@ -11,6 +11,7 @@
 //! - [`ci`]: the steps of the gate, run in order up to the first failure
 //! - [`network`]: the client's session on a simulated network, for as many seeds as asked for
 //! - [`sim`]: the simulator of servers, disks and clients, likewise
+//! - [`fuzz`]: libFuzzer on the targets of `crates/fuzz`
 //!
 //! The binary (`main.rs`) only reads the command line.
 
@@ -18,3 +19,4 @@ pub mod tidy;
 pub mod ci;
 pub mod network;
 pub mod sim;
+pub mod fuzz;

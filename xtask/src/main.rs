@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use xtask::{ci, network, sim, tidy};
+use xtask::{ci, fuzz, network, sim, tidy};
 
 const USAGE: &str = "\
 usage: cargo xtask <command>
@@ -16,6 +16,8 @@ usage: cargo xtask <command>
                    hunt for planted bugs
   sim [--seeds N [--from S] | --seed S [what a failure printed] | --lies | --bugs [NAME …]]
                    a server, its disk and its clients from one seed: many seeds, or one with every step shown
+  fuzz [--seconds N] [--target T]... [--coverage]
+                   libFuzzer on every target or the named ones; what of each crate's code they reach
 ";
 
 fn main() -> ExitCode {
@@ -33,6 +35,10 @@ fn main() -> ExitCode {
             None => return usage(),
         },
         ["sim", arguments @ ..] => sim::run(&root, arguments),
+        ["fuzz", arguments @ ..] => match fuzz::Runs::parse(arguments) {
+            Some(runs) => fuzz::run(&root, &runs),
+            None => return usage(),
+        },
         [] | ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;
