@@ -398,7 +398,8 @@ impl<'a> Replay<'a> {
         let path = self.dir.join(&log.name);
         let Some(first) = progress.first else {
             if !progress.repeated && !later.iter().any(|log| log.has_record) {
-                self.repairs.push(Repair::Remove { path });
+                // Before anything is copied, perhaps to this name.
+                self.repairs.insert(0, Repair::Remove { path });
             }
             return;
         };

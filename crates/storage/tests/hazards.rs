@@ -466,6 +466,22 @@ fn accepted_loss_keeps_a_tail_whose_copy_is_damaged() {
     assert_is_model(&open(&disk, &options(dir())).unwrap().tree, 2, "at the next start");
 }
 
+/// Txns that nothing proved were copied to a log of their own, which was then removed for the torn one of that name.
+#[test]
+fn copied_txns_are_not_removed_in_place_of_an_empty_log_of_their_name() {
+    let (disk, mut opened) = fresh();
+    write_each(&mut opened, 1, 3).unwrap();
+    close(opened);
+    let marks = file("gamekeeper/log.1.marks");
+    disk.poke(&marks, &disk.peek(&marks).unwrap()[..32 + 24]);
+    poke_log(&disk, 2, b"torn");
+    let mut opened = open(&disk, &options(dir())).unwrap();
+    assert_is_model(&opened.tree, 3, "as the first log has it");
+    write_each(&mut opened, 4, 4).unwrap();
+    drop(opened);
+    assert_is_model(&open(&disk, &options(dir())).unwrap().tree, 4, "at the next start");
+}
+
 /// A log that began with a txn of the next one was passed over, and refused once the next one was given up. One under an
 /// older name was copied to its own and left there, and refused at the next start.
 #[test]
