@@ -1,10 +1,11 @@
 //! Texts: paths, zoo.cfg, connect strings, identities and access control lists. The first byte says which.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::LazyLock;
 
 use gk_client::ConnectString;
-use gk_node::auth::{AuthRules, DigestAlgorithm, DigestScheme, IpScheme, Scheme as _};
+use gk_node::auth::{AuthRules, DigestAlgorithm, DigestScheme, IpScheme, Scheme as _, ip_id};
 use gk_proto::acl::{Id, perm};
 use gk_proto::jute::lenient_utf8;
 use gk_proto::path;
@@ -81,13 +82,28 @@ fn connect_string(text: &str) {
     assert_eq!(again.parse::<ConnectString>().ok(), Some(parsed), "{text:?} put together again");
 }
 
+/// An address, and what may stand in an ACL for it.
 fn addresses(input: &mut Input<'_>) {
-    let (one, other) = (lenient_utf8(input.piece()), lenient_utf8(input.rest()));
-    if IpScheme.matches(&one, &other) {
-        assert!(IpScheme.is_valid(&one) && IpScheme.is_valid(&other), "{one:?} matches {other:?}");
+    let (address, acl_id) = (lenient_utf8(input.piece()), lenient_utf8(input.rest()));
+    let Ok(address) = address.parse::<IpAddr>() else { return };
+    let own = ip_id(address).id;
+    assert!(IpScheme.is_valid(&own) && IpScheme.matches(&own, &own), "{own:?} is itself");
+    if IpScheme.is_valid(&acl_id) {
+        let is_within = is_within(address.to_canonical(), &acl_id);
+        assert_eq!(IpScheme.matches(&own, &acl_id), is_within == Some(true), "{own:?} within {acl_id:?}");
     }
-    let whole = !one.contains('/') && IpScheme.is_valid(&one);
-    assert!(!whole || IpScheme.matches(&one, &one), "{one:?} is itself");
+}
+
+/// Whether the leading bits are the same.
+fn is_within(address: IpAddr, prefix: &str) -> Option<bool> {
+    let (network, bits) = prefix.split_once('/').map_or((prefix, None), |(network, bits)| (network, Some(bits)));
+    let network: IpAddr = network.parse().ok()?;
+    let (same, width) = match (address, network.to_canonical()) {
+        (IpAddr::V4(one), IpAddr::V4(other)) => ((one.to_bits() ^ other.to_bits()).leading_zeros(), 32),
+        (IpAddr::V6(one), IpAddr::V6(other)) => ((one.to_bits() ^ other.to_bits()).leading_zeros(), 128),
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return Some(false),
+    };
+    Some(same >= bits.map_or(Ok(width), str::parse).ok()?)
 }
 
 static RULES: LazyLock<AuthRules> = LazyLock::new(|| AuthRules {
