@@ -208,7 +208,7 @@ impl AuthRules {
     }
 
     /// Checks a list being set and expands `auth`; duplicates are dropped, order is kept. A list that would have more than
-    /// [`ACL_ENTRIES_MAX`] entries is invalid.
+    /// `ACL_ENTRIES_MAX` entries is invalid.
     pub fn expand(&self, spec: &AclSpec, ids: &[Id]) -> Result<AclList, ErrorCode> {
         let list = match spec {
             AclSpec::Open => return Ok(acl::open()),

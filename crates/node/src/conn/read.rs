@@ -265,7 +265,7 @@ impl Asker<'_> {
 
 /// Answers a read that came through the node, from the tree as it is now.
 ///
-/// A long child list is encoded at once here; [`expected`] keeps those away that were long when they were sent.
+/// A long child list is encoded at once here; `expected` keeps those away that were long when they were sent.
 pub fn answer_read(request: &Request, rules: &AuthRules, world: &impl World) -> Delivery {
     let Request { conn, session, xid, op, body, ids } = request;
     let zxid = world.tree().last_zxid();
