@@ -277,9 +277,9 @@ impl Around {
         self.clock.wall_at_start = self.wall();
     }
 
-    /// The next process is started at the wall time at which the last one was.
-    pub(crate) fn wall_repeats(&mut self) {
-        self.clock.repeats = true;
+    /// Whether the next process is started at the wall time at which the last one was.
+    pub(crate) fn wall_repeats(&mut self, repeats: bool) {
+        self.clock.repeats = repeats;
     }
 
     /// The wall clock is set.

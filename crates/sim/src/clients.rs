@@ -40,6 +40,8 @@ pub(crate) struct Client {
     /// Calls that the program has left, and calls made, setup and follow-ups not counted.
     pub(crate) left: u32,
     pub(crate) made: u32,
+    /// The last txn that sessions before this one knew of.
+    seen_before: Zxid,
     /// What it knew was lost by the server: it asks for nothing until then, and begins anew.
     lost_until: Option<u64>,
     /// Went without a word: neither program nor session goes on.
@@ -93,6 +95,7 @@ impl Client {
             paused_until: 0,
             left: options.operations,
             made: 0,
+            seen_before: Zxid::ZERO,
             lost_until: None,
             gone: false,
             sessions_lost: 0,
@@ -160,7 +163,7 @@ impl Client {
 
     /// The last txn that it knows of.
     pub(crate) fn has_seen(&self) -> Zxid {
-        Zxid::from_wire(self.session.last_zxid_seen())
+        self.seen_before.max(Zxid::from_wire(self.session.last_zxid_seen()))
     }
 
     /// The server has lost what it knew. Its program forgets, and its session tries to go on until this time.
@@ -340,7 +343,8 @@ impl Client {
     fn renew(&mut self, around: &mut Around, shared: &mut Shared) {
         around.note(|| format!("client {} begins a new session", self.number));
         self.sessions_lost += 1;
-        self.lost_until = None;
+        // Whoever lost what it knew begins with nothing.
+        self.seen_before = if self.lost_until.take().is_some() { Zxid::ZERO } else { self.has_seen() };
         self.watches.clear();
         self.program.renewed();
         self.setup = self.program.setup();

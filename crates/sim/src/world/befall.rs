@@ -47,7 +47,7 @@ impl World {
             Fault::Damage { what, how, down_ms } if self.server.is_some() => self.end_with_damage(what, how, down_ms),
             Fault::Restore { down_ms, .. } => self.restore_directory(number, down_ms),
             Fault::SameClock { down_ms } if self.server.is_some() => {
-                self.around.wall_repeats();
+                self.around.wall_repeats(true);
                 self.end(Crash::LoseAll, true, down_ms);
             }
             Fault::Drift { ppm } => self.around.drifts(ppm),

@@ -144,6 +144,8 @@ impl World {
             self.end(Crash::Kill, false, down_ms);
         }
         self.damage = None;
+        // With clock and directory put back at once nothing is left by which two starts could differ.
+        self.around.wall_repeats(false);
         self.use_disk(copy.disk);
         self.around.checker.restored(copy.past);
     }
