@@ -10,7 +10,7 @@ use gk_proto::{DecodeError, Zxid};
 #[non_exhaustive]
 pub enum StorageError {
     /// The operating system refused. Final for a log: nothing after it is ever acknowledged (S30).
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {source}{}", path.display(), advice(source))]
     Io {
         /// What was asked, as a verb.
         action: &'static str,
@@ -133,6 +133,22 @@ impl StorageError {
     }
 }
 
+/// What an operator may do about an error of the operating system, as the end of its message.
+fn advice(source: &io::Error) -> &'static str {
+    if source.kind() == io::ErrorKind::ReadOnlyFilesystem {
+        ". See the kernel's messages, check the file system (fsck) and mount it writable"
+    } else if source.kind() == io::ErrorKind::PermissionDenied {
+        ". Check its owner and permissions, and those of the directories above it"
+    } else if source.raw_os_error() == Some(EIO) {
+        ". The disk fails: see the kernel's messages, and start again once it can be relied on"
+    } else {
+        ""
+    }
+}
+
+/// Of Linux; `io::ErrorKind` has no stable name for it.
+const EIO: i32 = 5;
+
 /// What is wrong with bytes in a file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -190,4 +206,18 @@ pub enum Damage {
     /// Bytes after the last section of a snapshot.
     #[error("bytes follow the last section")]
     Trailing,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_what_where_and_what_to_do() {
+        for (errno, advice) in [(5, "start again once"), (13, "owner and permissions"), (30, "mount it writable")] {
+            let error = StorageError::io("write", Path::new("/data/log.1"))(io::Error::from_raw_os_error(errno));
+            let text = error.to_string();
+            assert!(text.starts_with("cannot write /data/log.1: ") && text.contains(advice), "{text}");
+        }
+    }
 }
