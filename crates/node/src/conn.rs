@@ -12,6 +12,8 @@
 //! Not done here: sockets, the texts of four-letter words, deadlines of connections that never say hello.
 
 mod budget;
+mod ids;
+mod later;
 mod read;
 mod listing;
 mod stats;
@@ -25,15 +27,16 @@ use bytes::Bytes;
 use gk_proto::connect::{ConnectRequest, ConnectResponse};
 use gk_proto::jute::Reader;
 use gk_proto::op::OpCode;
-use gk_proto::request::{AuthPacket, HEADER_LEN, Header};
+use gk_proto::request::{HEADER_LEN, Header};
 use gk_proto::{ConnId, ErrorCode, Instant, SessionId, Xid, Zxid, planted, reply, watch};
 use gk_tree::{Tree, Watches};
 
-use crate::auth::{self, AuthRules, Ids, ip_id};
+use crate::auth::{AuthRules, Ids, ip_id};
 use crate::config::NodeConfig;
 use crate::message::{Connect, Delivery, Request};
 
 use budget::Budget;
+use later::Later;
 pub use read::answer_read;
 pub use stats::{ConnStats, Latency};
 
@@ -86,6 +89,9 @@ const HELD_BYTES_MAX: usize = 4 << 20;
 const EXPECTED_MAX: usize = 1 << 20;
 /// A read whose answer is longer is not sent through the node.
 const EXPECTED_EACH_MAX: usize = 64 << 10;
+
+/// Beyond every txn.
+const LAST: Zxid = Zxid(u64::MAX);
 
 /// The words that are answered with text (`FourLetterCommands`), and the telnet interrupt, which only closes.
 const WORDS: [&[u8; 4]; 17] = [
@@ -140,6 +146,7 @@ struct Asked<'a> {
 /// - `held` is what is at the node, then whatever came after the first read behind it that was not sent there: a read
 ///   never waits for nothing but the next guard, and a write never overtakes a read (`check_invariants`).
 /// - `expected` is the sum over `held`.
+/// - `later` is empty unless something is at the node (`check_invariants`).
 /// - `partial` holds less than a frame, or what the phase, a guard's budget or a bound keeps from being served.
 #[derive(Debug)]
 pub struct Conn {
@@ -156,6 +163,7 @@ pub struct Conn {
     held: VecDeque<Held>,
     held_bytes: usize,
     expected: usize,
+    later: Later,
     partial: Vec<u8>,
     effects: VecDeque<Effect>,
     /// A long child list on its way: nothing behind it is answered before it is complete.
@@ -181,6 +189,7 @@ impl Conn {
             held: VecDeque::new(),
             held_bytes: 0,
             expected: 0,
+            later: Later::default(),
             partial: Vec::new(),
             effects: VecDeque::new(),
             listing: None,
@@ -274,8 +283,13 @@ impl Conn {
         let behind = |held: &&Held| matches!(held, Held::Behind(..));
         let waits = self.held.front().as_ref().is_some_and(behind);
         assert!(!waits || self.phase == Phase::Closed || self.has_backlog(), "{:?}: a read waits for nothing", self.id);
+        assert!(self.is_at_node() || self.later.is_empty(), "{:?}: events wait for nothing", self.id);
         let overtaken = self.held.iter().skip_while(|held| !behind(held)).any(|held| !behind(&held));
         assert!(!overtaken, "{:?}: a write overtakes a read", self.id);
+    }
+
+    fn is_at_node(&self) -> bool {
+        matches!(self.held.front(), Some(Held::AtNode { .. }))
     }
 
     fn is_reading(&self) -> bool {
@@ -466,14 +480,19 @@ impl Conn {
         }
         match delivery {
             Delivery::Event { zxid, kind, path } => {
-                watch::encode_event(zxid.wire(), kind, &path, out);
-                self.stats.sent += 1;
+                if !(self.is_at_node() && self.later.keep(zxid, kind, &path)) {
+                    self.events_upto(LAST, out);
+                    watch::encode_event(zxid.wire(), kind, &path, out);
+                    self.stats.sent += 1;
+                }
             }
             Delivery::Reply { xid, zxid, result } => {
+                self.events_upto(zxid, out);
                 reply::encode_write(xid, zxid.wire(), &result, out);
                 self.answered_by_node(now, xid, zxid, world, out);
             }
             Delivery::Answer { xid, zxid, frame, over_watched } => {
+                self.events_upto(zxid, out);
                 out.extend_from_slice(&frame);
                 if over_watched {
                     return self.close();
@@ -496,8 +515,16 @@ impl Conn {
                 reply::frame(out, |out| response.encode(out));
                 self.close();
             }
-            Delivery::Close => self.close(),
+            Delivery::Close => {
+                self.events_upto(LAST, out);
+                self.close();
+            }
         }
+    }
+
+    /// Events of txns up to this one that waited.
+    fn events_upto(&mut self, upto: Zxid, out: &mut Vec<u8>) {
+        self.stats.sent += self.later.release(upto, out);
     }
 
     /// The answer of the node to the first of what is there has been written; what waited for it goes on.
@@ -509,6 +536,9 @@ impl Conn {
         self.expected -= expected;
         self.stats.sent += 1;
         self.stats.answered(op.code(), xid, zxid, since, now);
+        if !self.is_at_node() {
+            self.events_upto(LAST, out);
+        }
         self.release(now, world, out);
         self.serve_partial(now, world, out);
     }
@@ -547,34 +577,6 @@ impl Conn {
             self.held_bytes = 0;
             assert_eq!(self.expected, 0, "{:?}: answers expected while nothing is at the node", self.id);
         }
-    }
-
-    fn authenticate(&mut self, xid: Xid, payload: &[u8], out: &mut Vec<u8>) {
-        let Ok(packet) = AuthPacket::decode(payload) else { return self.close() };
-        let scheme = packet.scheme.as_deref().unwrap_or_default();
-        let earned = self.rules.authenticate(scheme, self.remote, packet.auth);
-        let Some(ids) = earned.and_then(|earned| auth::with_earned(&self.ids, earned)) else {
-            self.bare(xid, 0, ErrorCode::AuthFailed, out);
-            return self.close();
-        };
-        if !self.held.is_empty() {
-            // What waits keeps the ids of before.
-            self.held_bytes += auth::bytes_of(&ids);
-        }
-        self.ids = ids;
-        self.effects.push_back(Effect::Authenticated(self.ids.clone()));
-        self.bare(xid, 0, ErrorCode::Ok, out);
-    }
-
-    /// A server without SASL answers a null token, which clients take as "not supported". A client that sends none ends
-    /// its connection, as in ZooKeeper.
-    fn sasl(&mut self, xid: Xid, payload: &[u8], out: &mut Vec<u8>) {
-        let Ok(Some(_)) = Reader::new(payload).buffer() else { return self.close() };
-        reply::frame(out, |out| {
-            reply::encode_header(xid, 0, ErrorCode::Ok, out);
-            gk_proto::jute::Write::put_buffer(out, None);
-        });
-        self.stats.sent += 1;
     }
 
     fn bare(&mut self, xid: Xid, zxid: i64, code: ErrorCode, out: &mut Vec<u8>) {
