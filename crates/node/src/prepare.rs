@@ -182,7 +182,7 @@ impl Prepare<'_> {
     /// Flags and ttl as one kind of node. createContainer makes containers whatever its flags (semantics §20).
     fn create_kind(&self, request: &Create) -> Result<CreateKind, ErrorCode> {
         let mode = request.mode().ok_or(ErrorCode::BadArguments)?;
-        if (mode.is_ttl() || request.op == OpCode::CreateTtl) && !self.config.owner_rules.extended_types {
+        if mode.is_ttl() && !self.config.owner_rules.extended_types {
             return Err(ErrorCode::Unimplemented);
         }
         match (request.op, mode.is_ttl(), request.ttl_ms) {

@@ -111,12 +111,22 @@ fn from_cesu8(bytes: &[u8]) -> String {
             rest = rest.get(6..).unwrap_or_default();
             continue;
         }
-        let next = (1..rest.len()).find(|&i| surrogate(rest.get(i..).unwrap_or_default(), 0xa0).is_some());
+        // Half a pair is one character that is none, as Java's reader has it.
+        if is_surrogate(rest) {
+            out.push(char::REPLACEMENT_CHARACTER);
+            rest = rest.get(3..).unwrap_or_default();
+            continue;
+        }
+        let next = (1..rest.len()).find(|&i| is_surrogate(rest.get(i..).unwrap_or_default()));
         let (head, tail) = rest.split_at(next.unwrap_or(rest.len()));
         out.push_str(&String::from_utf8_lossy(head));
         rest = tail;
     }
     out
+}
+
+fn is_surrogate(bytes: &[u8]) -> bool {
+    surrogate(bytes, 0xa0).is_some() || surrogate(bytes, 0xb0).is_some()
 }
 
 /// The ten bits of a surrogate whose second byte has the given top nibble-and-half (0xa0 high, 0xb0 low).
@@ -215,7 +225,10 @@ mod tests {
     fn surrogate_pairs_become_one_character() {
         assert_eq!(lenient_utf8(b"a\xed\xa0\xbc\xed\xbe\x89z"), "a\u{1F389}z", "written by Java");
         assert_eq!(lenient_utf8("a\u{1F389}z".as_bytes()), "a\u{1F389}z", "plain UTF-8");
-        assert_eq!(lenient_utf8(b"\xed\xa0\xbcx"), "\u{FFFD}\u{FFFD}\u{FFFD}x", "half a pair");
+        for half in [b"a\xed\xa0\xbcx", b"a\xed\xbe\x89x"] {
+            assert_eq!(lenient_utf8(half), "a\u{FFFD}x", "half a pair");
+        }
+        assert_eq!(lenient_utf8(b"\xed\xa0\xbc\xed\xa0\xbc\xed\xbe\x89"), "\u{FFFD}\u{1F389}", "a half, then a pair");
     }
 
     proptest::proptest! {

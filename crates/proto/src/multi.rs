@@ -238,6 +238,20 @@ mod tests {
         }
     }
 
+    /// Alone it is answered as an invalid ACL; in a multi it was too, where Apache 3.9.5 refuses the whole request.
+    #[test]
+    fn a_null_acl_list_spoils_the_multi() {
+        let mut body = Vec::new();
+        encode_header(OpCode::Create.code(), false, -1, &mut body);
+        body.put_text("/a");
+        body.put_buffer(None);
+        body.put_int(-1);
+        body.put_int(0);
+        encode_end(&mut body);
+        let body = Bytes::from(body);
+        assert_eq!(decode_writes(&mut Reader::new(&body), &body), Err(DecodeError::UnexpectedNull));
+    }
+
     #[test]
     fn the_container_flag_makes_a_container_in_a_multi() {
         let made = |op, flags| match decoded(op, flags).unwrap().first() {

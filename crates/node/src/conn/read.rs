@@ -163,7 +163,8 @@ impl Asker<'_> {
             Read::GetAllChildrenNumber { path } => {
                 let descendants = self.readable(path, world)?.descendants();
                 self.step(descendants);
-                out.put_count(descendants);
+                // By its empty name the root counts itself, as in `DataTree.getAllChildrenNumber`.
+                out.put_count(descendants + usize::from(path.is_empty()));
             }
             Read::GetEphemerals { prefix } => self.encode_ephemerals(prefix.as_deref(), world, out),
             Read::WhoAmI => {

@@ -50,7 +50,7 @@ pub enum Read<'a> {
     WhoAmI,
     /// `CheckWatchesRequest`, `RemoveWatchesRequest`
     Watches {
-        /// Watched path.
+        /// Watched path; null arrives as an empty string.
         path: Path<'a>,
         /// See [`crate::watch::WatcherType`].
         kind: i32,
@@ -59,7 +59,7 @@ pub enum Read<'a> {
     },
     /// `AddWatchRequest`
     AddWatch {
-        /// Watched path; need not be valid.
+        /// Watched path; need not be valid, and null arrives as an empty string.
         path: Path<'a>,
         /// See [`crate::watch::AddWatchMode`].
         mode: i32,
@@ -172,8 +172,9 @@ fn path_watch<'a>(reader: &mut Reader<'a>) -> Result<(Path<'a>, bool), DecodeErr
     Ok((reader.text()?, reader.boolean()?))
 }
 
+/// Where any string will do: null is one that no node has.
 fn path_int<'a>(reader: &mut Reader<'a>) -> Result<(Path<'a>, i32), DecodeError> {
-    Ok((reader.text()?, reader.int()?))
+    Ok((reader.string()?.unwrap_or_default(), reader.int()?))
 }
 
 impl<'a> SetWatches<'a> {

@@ -270,10 +270,14 @@ impl Create {
         }
     }
 
-    /// What becomes of a create in a multi. There the mode decides whether it makes a container, and flags that do not
-    /// fit the operation spoil the whole request (`MultiOperationRecord`, `Op.Create`).
+    /// What becomes of a create in a multi. There the mode decides whether it makes a container, and a null list of ACLs
+    /// or flags that do not fit the operation spoil the whole request (`MultiOperationRecord`, `Op.Create`); createTTL
+    /// has its errors to itself.
     pub(crate) fn within_multi(mut self) -> Result<Self, DecodeError> {
         if self.op != OpCode::CreateTtl {
+            if self.acl == AclSpec::List(None) {
+                return Err(DecodeError::UnexpectedNull);
+            }
             match self.mode() {
                 Some(CreateMode::Container) => self.op = OpCode::CreateContainer,
                 Some(mode) if !mode.is_ttl() => {}
