@@ -16,6 +16,7 @@ const MAP: &[(&str, &str, &[&str])] = &[
     ("gk-sim", "crates/sim", &["gk-client", "gk-node", "gk-proto", "gk-storage", "gk-tree", "gk-zab"]),
     ("gamekeeper", "crates/cli", &["gk-client", "gk-proto", "gk-server", "gk-storage", "gk-tree"]),
     ("gk-fuzz", "crates/fuzz", &["gk-client", "gk-node", "gk-proto", "gk-server", "gk-storage", "gk-tree"]),
+    ("gk-differential", "crates/differential", &["gk-proto"]),
     ("xtask", "xtask", &[]),
 ];
 
