@@ -243,11 +243,16 @@ impl Rig {
             Effect::Apply(txns) => self.apply(&txns),
             Effect::Read(request) if self.clients.contains_key(&request.conn) => {
                 let answer = conn::answer_read(&request, &self.rules, &Reading(&self.tree, &self.watches));
-                self.conn_input(request.conn, conn::Input::Deliver(answer));
+                self.deliver(request.conn, answer);
             }
             Effect::Read(_) | Effect::OverQuota(_) => {}
-            Effect::Deliver(id, delivery) => self.conn_input(id, conn::Input::Deliver(delivery)),
+            Effect::Deliver(id, delivery) => self.deliver(id, delivery),
         }
+    }
+
+    fn deliver(&mut self, id: ConnId, delivery: Delivery) {
+        self.conn_input(id, conn::Input::Deliver(delivery));
+        self.conn_input(id, conn::Input::Continue);
     }
 
     fn apply(&mut self, txns: &[LoggedTxn]) {
@@ -265,7 +270,7 @@ impl Rig {
         for (id, delivery, acl) in told {
             let may = self.clients.get(&id).is_some_and(|client| self.rules.allows(&acl, perm::READ, &client.ids));
             if may {
-                self.conn_input(id, conn::Input::Deliver(delivery));
+                self.deliver(id, delivery);
             }
         }
         if let Some(last) = txns.last() {

@@ -54,9 +54,9 @@ pub trait World {
 pub enum Input<'a> {
     /// The socket brought bytes.
     Bytes(&'a [u8]),
-    /// The node or a watch has something for the client.
+    /// The node or a watch has something for the client. All that there is comes first, then one of the others.
     Deliver(Delivery),
-    /// Go on with frames that were left for the next guard.
+    /// Go on with frames that were left for the next guard, and with what waited for a delivery.
     Continue,
 }
 
@@ -203,12 +203,14 @@ impl Conn {
         assert!(self.effects.is_empty(), "input while {} effects wait", self.effects.len());
         match input {
             Input::Bytes(bytes) if self.partial.is_empty() => {
+                self.release(now, world, out);
                 let used = self.serve(now, bytes, world, out);
                 if self.is_reading() {
                     self.partial.extend_from_slice(bytes.get(used..).unwrap_or_default());
                 }
             }
             Input::Bytes(bytes) => {
+                self.release(now, world, out);
                 self.partial.extend_from_slice(bytes);
                 self.serve_partial(now, world, out);
             }
@@ -219,7 +221,7 @@ impl Conn {
                 self.release(now, world, out);
                 self.serve_partial(now, world, out);
             }
-            Input::Deliver(delivery) => self.deliver(now, delivery, world, out),
+            Input::Deliver(delivery) => self.deliver(now, delivery, out),
         }
     }
 
@@ -474,7 +476,7 @@ impl Conn {
         self.stats.answered(h.op, h.xid, world.tree().last_zxid(), since, now);
     }
 
-    fn deliver(&mut self, now: Instant, delivery: Delivery, world: &impl World, out: &mut Vec<u8>) {
+    fn deliver(&mut self, now: Instant, delivery: Delivery, out: &mut Vec<u8>) {
         if self.phase == Phase::Closed {
             return;
         }
@@ -489,7 +491,7 @@ impl Conn {
             Delivery::Reply { xid, zxid, result } => {
                 self.events_upto(zxid, out);
                 reply::encode_write(xid, zxid.wire(), &result, out);
-                self.answered_by_node(now, xid, zxid, world, out);
+                self.answered_by_node(now, xid, zxid, out);
             }
             Delivery::Answer { xid, zxid, frame, over_watched } => {
                 self.events_upto(zxid, out);
@@ -497,7 +499,7 @@ impl Conn {
                 if over_watched {
                     return self.close();
                 }
-                self.answered_by_node(now, xid, zxid, world, out);
+                self.answered_by_node(now, xid, zxid, out);
             }
             Delivery::Connected { session, password, timeout_ms } => {
                 self.phase = Phase::Open;
@@ -508,7 +510,6 @@ impl Conn {
                 let response = ConnectResponse { timeout_ms, session, password, read_only };
                 reply::frame(out, |out| response.encode(out));
                 self.stats.sent += 1;
-                self.serve_partial(now, world, out);
             }
             Delivery::Refused => {
                 let response = ConnectResponse::refused(self.speaks_read_only.then_some(false));
@@ -527,8 +528,9 @@ impl Conn {
         self.stats.sent += self.later.release(upto, out);
     }
 
-    /// The answer of the node to the first of what is there has been written; what waited for it goes on.
-    fn answered_by_node(&mut self, now: Instant, xid: Xid, zxid: Zxid, world: &impl World, out: &mut Vec<u8>) {
+    /// The answer of the node to the first of what is there has been written. What waited for it goes on once all is
+    /// delivered: the tree may be ahead of the events that are still to come.
+    fn answered_by_node(&mut self, now: Instant, xid: Xid, zxid: Zxid, out: &mut Vec<u8>) {
         let Some(Held::AtNode { xid: asked, op, since, expected }) = self.held.pop_front() else {
             panic!("{:?}: an answer to {xid:?} while nothing is at the node", self.id);
         };
@@ -539,13 +541,14 @@ impl Conn {
         if !self.is_at_node() {
             self.events_upto(LAST, out);
         }
-        self.release(now, world, out);
-        self.serve_partial(now, world, out);
     }
 
     /// Answers the reads that waited for the write that was just answered, as many as one guard may, then lets the writes
     /// behind them go: a write must not take effect before the reads that were asked ahead of it.
     fn release(&mut self, now: Instant, world: &impl World, out: &mut Vec<u8>) {
+        if self.is_at_node() {
+            return;
+        }
         let mut budget = Budget::new(&self.steps, out);
         while self.listing.is_none()
             && budget.take(&self.steps, out)

@@ -46,6 +46,8 @@ struct Client {
     connected: bool,
     session: SessionId,
     password: Vec<u8>,
+    /// What was delivered while its task does not run.
+    outbox: Option<Vec<Delivery>>,
 }
 
 struct Reading<'a>(&'a Tree, &'a RefCell<Watches>);
@@ -155,6 +157,14 @@ impl Rig {
                 self.conn_input(name, conn::Input::Continue);
                 self.pump();
             }
+            ["busy", name] => self.clients.get_mut(name).unwrap().outbox = Some(Vec::new()),
+            ["idle", name] => {
+                for delivery in self.clients.get_mut(name).unwrap().outbox.take().unwrap() {
+                    self.conn_input(name, conn::Input::Deliver(delivery));
+                }
+                self.conn_input(name, conn::Input::Continue);
+                self.pump();
+            }
             ["bytes", name, hex] => self.bytes(name, &unhex(hex)),
             [name, ..] => {
                 let requests: Vec<&str> = command[name.len()..].split(" ;").map(str::trim).collect();
@@ -183,7 +193,8 @@ impl Rig {
         self.next_conn += 1;
         let conn = Conn::new(id, [127, 0, 0, 1].into(), self.config.clone(), self.rules.clone());
         let (asked, connected) = (VecDeque::new(), false);
-        let client = Client { id, conn, xid: 0, asked, connected, session: SessionId::NONE, password: Vec::new() };
+        let client =
+            Client { id, conn, xid: 0, asked, connected, session: SessionId::NONE, password: Vec::new(), outbox: None };
         self.clients.insert(name.to_owned(), client);
         let read_only = Some(false);
         let request =
@@ -316,9 +327,12 @@ impl Rig {
 
     fn deliver(&mut self, conn: ConnId, delivery: Delivery) {
         let found = self.clients.iter().find(|(_, client)| client.id == conn).map(|(name, _)| name.clone());
-        if let Some(name) = found {
-            self.conn_input(&name, conn::Input::Deliver(delivery));
+        let Some(name) = found else { return };
+        if let Some(outbox) = self.clients.get_mut(&name).and_then(|client| client.outbox.as_mut()) {
+            return outbox.push(delivery);
         }
+        self.conn_input(&name, conn::Input::Deliver(delivery));
+        self.conn_input(&name, conn::Input::Continue);
     }
 
     /// One request as a frame.
