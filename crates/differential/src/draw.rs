@@ -113,7 +113,7 @@ impl Draw {
 
     /// A handshake.
     fn connect(&mut self) -> Action {
-        let timeout_ms = self.chance.pick(&[60_000, 75_000, 120_000, 0, -1, i32::MAX, 300_000]);
+        let timeout_ms = self.chance.pick(&[1_200_000, 1_500_000, 2_400_000, 0, -1, i32::MAX, 60_000]);
         let orphans: Vec<String> =
             self.sessions.iter().filter(|(_, slot)| slot.is_none()).map(|(name, _)| name.clone()).collect();
         let others: Vec<String> = self.sessions.keys().cloned().collect();

@@ -10,8 +10,8 @@ pub(crate) const SUPER: &str = "super:suite";
 /// `super:` and the digest of [`SUPER`], as `DigestAuthenticationProvider.superDigest` wants it.
 const SUPER_DIGEST: &str = "super:byqk9J+vIAxISordpK5TdXrJG2w=";
 
-/// Shortest and longest session timeout: nothing expires within a run.
-pub(crate) const SESSION_TIMEOUTS_MS: (i32, i32) = (60_000, 120_000);
+/// Shortest and longest session timeout: nothing expires within a run, however busy the machine.
+pub(crate) const SESSION_TIMEOUTS_MS: (i32, i32) = (1_200_000, 2_400_000);
 
 /// `jute.maxbuffer` unless it is set.
 const BUFFER_MAX: usize = 0xf_ffff;
