@@ -122,8 +122,20 @@ fn plain_write() -> impl Strategy<Value = Write> {
     ]
 }
 
-/// A multi turns a create with the container flag into another operation, and refuses flags that fit none.
+/// A multi turns a create with the container flag into another operation, and refuses flags that fit none, and null lists of
+/// ACLs but in createTTL.
 fn multi_op() -> impl Strategy<Value = Write> {
+    let create = |flags| {
+        create(flags).prop_map(|mut write| {
+            if let Write::Create(create) = &mut write
+                && create.op != OpCode::CreateTtl
+                && create.acl == AclSpec::List(None)
+            {
+                create.acl = AclSpec::List(Some(Vec::new()));
+            }
+            write
+        })
+    };
     let check = (text(), any::<i32>()).prop_map(|(path, version)| Write::Check { path, version });
     prop_oneof![create(0..4), plain_write(), check]
 }
