@@ -202,17 +202,17 @@ impl Conn {
     pub fn handle(&mut self, now: Instant, input: Input<'_>, world: &impl World, out: &mut Vec<u8>) {
         assert!(self.effects.is_empty(), "input while {} effects wait", self.effects.len());
         match input {
-            Input::Bytes(bytes) if self.partial.is_empty() => {
-                self.release(now, world, out);
-                let used = self.serve(now, bytes, world, out);
-                if self.is_reading() {
-                    self.partial.extend_from_slice(bytes.get(used..).unwrap_or_default());
-                }
-            }
             Input::Bytes(bytes) => {
                 self.release(now, world, out);
-                self.partial.extend_from_slice(bytes);
-                self.serve_partial(now, world, out);
+                if self.partial.is_empty() {
+                    let used = self.serve(now, bytes, world, out);
+                    if self.is_reading() {
+                        self.partial.extend_from_slice(bytes.get(used..).unwrap_or_default());
+                    }
+                } else {
+                    self.partial.extend_from_slice(bytes);
+                    self.serve_partial(now, world, out);
+                }
             }
             Input::Continue => {
                 if self.listing.is_some() {
@@ -543,8 +543,8 @@ impl Conn {
         }
     }
 
-    /// Answers the reads that waited for the write that was just answered, as many as one guard may, then lets the writes
-    /// behind them go: a write must not take effect before the reads that were asked ahead of it.
+    /// Once nothing is at the node: answers the reads that waited for it, as many as one guard may, then lets the writes behind
+    /// them go: a write must not take effect before the reads that were asked ahead of it.
     fn release(&mut self, now: Instant, world: &impl World, out: &mut Vec<u8>) {
         if self.is_at_node() {
             return;
