@@ -118,6 +118,9 @@ pub struct ClientConfig {
     pub connect_rate: Option<ConnectRate>,
     /// A connection that has no session after this time is closed (`nio.sessionlessCnxnTimeout`).
     pub sessionless_timeout: Millis,
+    /// Threads that connections live on (`nio.numWorkerThreads`), of which there are no more than cores; `None` is
+    /// half of the cores.
+    pub threads: Option<usize>,
     /// Four-letter words that are answered (`4lw.commands.whitelist`).
     pub words: Whitelist,
 }
@@ -352,6 +355,7 @@ impl Config {
                 total_max: None,
                 connect_rate: None,
                 sessionless_timeout: Millis(10_000),
+                threads: None,
                 words: Whitelist::of("srvr"),
             },
             sessions: SessionConfig {

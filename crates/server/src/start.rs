@@ -175,7 +175,7 @@ impl Parts {
         let rules = Arc::new(auth_rules(&config.access));
         let node = Node::standalone((*node_config).clone(), rules.clone(), passwords, &tree, clock.now());
         let inbox = Arc::new(Inbox::default());
-        let (shards, connections) = start_shards(&inbox)?;
+        let (shards, connections) = start_shards(&config, &inbox)?;
         let shared = Arc::new(Shared {
             throttle: Throttle::new(config.clients.connect_rate, clock.instant()),
             config,
@@ -199,11 +199,12 @@ impl Parts {
     }
 }
 
-/// Half of the cores serve connections; the others are for node and log.
-fn start_shards(inbox: &Arc<Inbox>) -> Result<(Vec<Shard>, Vec<ShardThread>), ServeError> {
+/// Unless the configuration says otherwise half of the cores serve connections; the others are for node and log.
+fn start_shards(config: &Config, inbox: &Arc<Inbox>) -> Result<(Vec<Shard>, Vec<ShardThread>), ServeError> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let threads = config.clients.threads.unwrap_or(cores / 2).clamp(1, cores);
     let start = |index| Shard::start(index, inbox.clone());
-    let started: std::io::Result<Vec<_>> = (0..(cores / 2).max(1)).map(start).collect();
+    let started: std::io::Result<Vec<_>> = (0..threads).map(start).collect();
     Ok(started.map_err(ServeError::system("start a thread for connections"))?.into_iter().unzip())
 }
 

@@ -182,6 +182,7 @@ const KEYS: &[Key] = &[
     key("closeSessionTxn.enabled", Property, Honoured),
     key("enforceQuota", Property, Honoured),
     key("nio.sessionlessCnxnTimeout", Property, Honoured),
+    key("nio.numWorkerThreads", Property, Honoured),
     key("watchManagerName", Property, JavaOnly),
     key("watcherCleanThreadsNum", Property, JavaOnly),
     key("watcherCleanIntervalInSeconds", Property, JavaOnly),
@@ -326,7 +327,7 @@ mod tests {
     #[test]
     fn a_listed_key_wins_over_the_prefix_of_its_family() {
         assert_eq!(find("nio.sessionlessCnxnTimeout").unwrap().fate, Honoured, "one of its family is honoured");
-        assert_eq!(find("nio.numWorkerThreads").unwrap().fate, JavaOnly, "the rest is not");
+        assert_eq!(find("nio.numSelectorThreads").unwrap().fate, JavaOnly, "the rest is not");
         assert!(find("snapcount").is_none(), "names are case-sensitive");
     }
 }

@@ -242,6 +242,7 @@ fn clients(clients: &mut ClientConfig, values: &mut Values<'_>) -> Result<(), Co
     set(&mut clients.total_max, values.limit("maxCnxns")?);
     clients.connect_rate = connect_rate(values)?;
     set(&mut clients.sessionless_timeout, values.millis("nio.sessionlessCnxnTimeout")?);
+    clients.threads = values.limit("nio.numWorkerThreads")?.flatten();
     if let Some(setting) = values.settings.get("4lw.commands.whitelist") {
         clients.words = Whitelist::of(&setting.value);
         for unknown in Whitelist::unknown(&setting.value) {

@@ -109,7 +109,7 @@ fn purge_interval_zero_is_off_and_units_of_later_versions_are_read() {
 fn client_and_session_keys_reach_their_fields() {
     let config = config(
         "clientPortAddress=10.1.2.3\nclientPortListenBacklog=128\nclientTcpKeepAlive=true\nmaxClientCnxns=0\n\
-         maxCnxns=5000\nnio.sessionlessCnxnTimeout=1500\n4lw.commands.whitelist=stat, ruok\ntickTime=100\n\
+         maxCnxns=5000\nnio.sessionlessCnxnTimeout=1500\nnio.numWorkerThreads=2\n4lw.commands.whitelist=stat, ruok\ntickTime=100\n\
          minSessionTimeout=50\nmaxSessionTimeout=90000\nlocalSessionsEnabled=true\nlocalSessionsUpgradingEnabled=TRUE\n\
          closeSessionTxn.enabled=false\nzookeeper.connection_throttle_tokens=50\nconnection_throttle_fill_time=20",
     );
@@ -118,6 +118,7 @@ fn client_and_session_keys_reach_their_fields() {
     assert_eq!((clients.backlog, clients.tcp_keepalive), (Some(128), true), "socket options");
     assert_eq!((clients.per_address_max, clients.total_max), (None, Some(5000)), "0 is off");
     assert_eq!(clients.sessionless_timeout, Millis(1500), "ms");
+    assert_eq!(clients.threads, Some(2), "threads of connections");
     let rate = ConnectRate { tokens_max: 50, fill_time: Millis(20), fill_count: 1 };
     assert_eq!(clients.connect_rate, Some(rate), "what is not said is one token");
     assert!(clients.words.allows(Word::Ruok) && !clients.words.allows(Word::Isro), "whitelist");
@@ -238,7 +239,7 @@ fn what_is_switched_off_and_what_is_always_there_needs_no_warning() {
 
 #[test]
 fn keys_of_the_java_servers_inside_are_remarked_on() {
-    for line in ["jvm.pause.monitor=true", "nio.numWorkerThreads=4", "watchManagerName=x", "commitProcessor.a=1"] {
+    for line in ["jvm.pause.monitor=true", "nio.numSelectorThreads=4", "watchManagerName=x", "commitProcessor.a=1"] {
         let loaded = with(line).unwrap();
         let severities: Vec<_> = loaded.notices.iter().map(|notice| notice.severity).collect();
         assert_eq!(severities, [Severity::Info], "{line}: {:?}", loaded.notices);
