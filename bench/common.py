@@ -24,7 +24,8 @@ CONFIG = ["tickTime=2000", "maxSessionTimeout=60000"]
 def arguments(description, rounds=5):
     p = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--server", default=OURS, metavar="CMD", help="command of the server; {config} is its zoo.cfg")
-    p.add_argument("--rounds", type=int, default=rounds, help="rounds; the median counts (default %d)" % rounds)
+    if rounds:
+        p.add_argument("--rounds", type=int, default=rounds, help="rounds; the median counts (default %d)" % rounds)
     return p
 
 
