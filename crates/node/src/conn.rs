@@ -38,7 +38,7 @@ use crate::message::{Connect, Delivery, Request};
 use budget::Budget;
 use later::Later;
 pub use read::answer_read;
-pub use stats::{ConnStats, Latency};
+pub use stats::{CREATE_SESSION, ConnStats, Latency};
 
 /// What a connection reads: the tree under a guard, and the watch tables.
 pub trait World {
@@ -221,7 +221,7 @@ impl Conn {
                 self.release(now, world, out);
                 self.serve_partial(now, world, out);
             }
-            Input::Deliver(delivery) => self.deliver(now, delivery, out),
+            Input::Deliver(delivery) => self.deliver(now, delivery, world, out),
         }
     }
 
@@ -374,6 +374,9 @@ impl Conn {
         if request.last_zxid_seen > world.tree().last_zxid().wire() {
             return self.close();
         }
+        if request.session == SessionId::NONE {
+            self.stats.creates_session();
+        }
         self.speaks_read_only = request.read_only.is_some();
         self.phase = Phase::Connecting;
         self.effects.push_back(Effect::Connect(Connect {
@@ -476,7 +479,7 @@ impl Conn {
         self.stats.answered(h.op, h.xid, world.tree().last_zxid(), since, now);
     }
 
-    fn deliver(&mut self, now: Instant, delivery: Delivery, out: &mut Vec<u8>) {
+    fn deliver(&mut self, now: Instant, delivery: Delivery, world: &impl World, out: &mut Vec<u8>) {
         if self.phase == Phase::Closed {
             return;
         }
@@ -505,7 +508,7 @@ impl Conn {
                 self.phase = Phase::Open;
                 self.session = session;
                 self.timeout_ms = timeout_ms;
-                self.stats.established = now;
+                self.stats.connected(world.tree().last_zxid(), now);
                 let read_only = self.speaks_read_only.then_some(false);
                 let response = ConnectResponse { timeout_ms, session, password, read_only };
                 reply::frame(out, |out| response.encode(out));

@@ -42,6 +42,8 @@ pub(crate) struct Link {
     pub(crate) ids: Mutex<Ids>,
     /// What the task last published of its counters.
     pub(crate) published: Mutex<Published>,
+    /// Set by the `crst` word; the task obeys at the beginning of its next turn.
+    stats_reset: AtomicBool,
 }
 
 /// Numbers of a connection as its task last knew them.
@@ -50,8 +52,6 @@ pub(crate) struct Published {
     pub(crate) stats: ConnStats,
     pub(crate) queued: usize,
     pub(crate) timeout_ms: i32,
-    /// Set by the `crst` word; the task obeys at its next turn.
-    pub(crate) reset: bool,
 }
 
 #[derive(Default)]
@@ -79,7 +79,20 @@ impl Link {
             aborted: AtomicBool::new(false),
             ids: Mutex::new(ids),
             published: Mutex::default(),
+            stats_reset: AtomicBool::new(false),
         }
+    }
+
+    /// Has the counters begin anew: for whoever looks at once, for the task from its next turn on.
+    pub(crate) fn reset_stats(&self) {
+        let mut published = self.published.lock();
+        published.stats.reset();
+        self.stats_reset.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the counters are to begin anew; told once.
+    pub(crate) fn take_stats_reset(&self) -> bool {
+        self.stats_reset.load(Ordering::Relaxed) && self.stats_reset.swap(false, Ordering::Relaxed)
     }
 
     /// Puts something into the outbox; whether the task must be woken for it.

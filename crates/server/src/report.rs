@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use gk_node::Node;
-use gk_node::conn::Latency;
+use gk_node::conn::{CREATE_SESSION, Latency};
 use gk_proto::op::OpCode;
 use gk_proto::{Instant, Millis, SessionId, WallTime};
 use tokio::sync::oneshot;
@@ -46,11 +46,12 @@ pub(crate) fn answer(bytes: [u8; 4], mask: Option<i64>, shared: &Shared, asking:
         }
         Word::Srst => {
             shared.stats.reset();
+            shared.disk.reset();
             words::SERVER_STATS_RESET.to_owned()
         }
         Word::Crst => {
             for link in shared.all_links() {
-                link.published.lock().reset = true;
+                link.reset_stats();
             }
             words::CONNECTION_STATS_RESET.to_owned()
         }
@@ -119,7 +120,7 @@ fn connection(link: &Link, asking: &Link, shared: &Shared) -> ConnReport {
         last_operation: stats.last_op.map_or("NA", op_name),
         established: WallTime(shared.clock.wall().0 - i64::try_from(age.0).unwrap_or(0)),
         timeout_ms: published.timeout_ms,
-        last_cxid: stats.last_op.map_or(-1, |_| i64::from(stats.last_xid.0)),
+        last_cxid: stats.last_xid.0.into(),
         last_zxid: stats.last_zxid,
         last_response_ms: stats.last_reply.millis(),
         last_latency_ms: stats.last_latency_ms,
@@ -137,6 +138,9 @@ fn connection(link: &Link, asking: &Link, shared: &Shared) -> ConnReport {
 
 /// ZooKeeper's abbreviations of operations (`Request.op2String` in `ServerCnxn`).
 fn op_name(code: i32) -> &'static str {
+    if code == CREATE_SESSION {
+        return "SESS";
+    }
     match OpCode::from_code(code) {
         Some(OpCode::Ping) => "PING",
         Some(OpCode::Multi) => "MULT",
@@ -246,8 +250,9 @@ pub(crate) fn dump(node: &Node, shared: &Shared) -> String {
             0 => shared.config.clients.sessionless_timeout,
             timeout_ms => Millis(u64::try_from(timeout_ms).unwrap_or(0)),
         };
-        let tick = shared.config.sessions.tick.0.max(1);
-        let due = ((link.last_heard() + silent_for).millis() / tick + 1) * tick;
+        // ZooKeeper looks for silent connections at this interval, whatever the tick is (`NIOServerCnxnFactory`).
+        let interval = shared.config.clients.sessionless_timeout.0.max(1);
+        let due = ((link.last_heard() + silent_for).millis() / interval + 1) * interval;
         connections.entry(Instant::default() + Millis(due)).or_default().push((link.remote, link.session()));
     }
     let ephemerals = shared.tree.read(|tree| {

@@ -185,3 +185,11 @@ pub(crate) struct DiskStats {
     /// When the last snapshot ended; 0 for never.
     pub(crate) last_snapshot: Mutex<Option<Instant>>,
 }
+
+impl DiskStats {
+    /// Forgets what `mntr` shows as a series, for the `srst` word.
+    pub(crate) fn reset(&self) {
+        *self.fsync.lock() = Latency::default();
+        *self.snapshot.lock() = Latency::default();
+    }
+}

@@ -188,6 +188,9 @@ impl Task {
     fn serve(&mut self, length: usize, scratch: &mut Scratch) -> Instant {
         let Scratch { input, out } = scratch;
         let now = self.shared.clock.instant();
+        if self.link.take_stats_reset() {
+            self.conn.reset_stats();
+        }
         let before = self.counters();
         let mut wanted = Wanted::default();
         {
@@ -304,9 +307,6 @@ impl Task {
         let stats = self.conn.stats();
         self.shared.stats.add(stats.received - received, stats.sent - sent, &latency, &stats.latency);
         let mut published = self.link.published.lock();
-        if std::mem::take(&mut published.reset) {
-            self.conn.reset_stats();
-        }
         published.stats.clone_from(self.conn.stats());
         published.queued = self.conn.queued();
         published.timeout_ms = self.conn.timeout_ms();

@@ -25,6 +25,9 @@ impl Latency {
     }
 }
 
+/// Type of the operation by which a session is made (`ZooDefs.OpCode.createSession`); no client sends it.
+pub const CREATE_SESSION: i32 = -10;
+
 /// Counters of one connection.
 #[derive(Clone, Debug, Default)]
 pub struct ConnStats {
@@ -34,9 +37,9 @@ pub struct ConnStats {
     pub sent: u64,
     /// Type of the last request answered.
     pub last_op: Option<i32>,
-    /// Its xid.
+    /// Its xid, or that of an earlier one if it was a ping; -1 after a reset.
     pub last_xid: Xid,
-    /// Zxid in its reply.
+    /// Zxid in its reply; all ones after a reset.
     pub last_zxid: Zxid,
     /// When it was answered.
     pub last_reply: Instant,
@@ -52,14 +55,33 @@ impl ConnStats {
     /// Notes a reply.
     pub(super) fn answered(&mut self, op: i32, xid: Xid, zxid: Zxid, since: Instant, now: Instant) {
         self.last_op = Some(op);
-        self.last_xid = xid;
+        // As in `ServerCnxn.updateStatsForResponse`: a ping does not hide the client's last real operation.
+        if xid.0 >= 0 {
+            self.last_xid = xid;
+        }
         self.last_zxid = zxid;
         self.last_reply = now;
         self.last_latency_ms = now.since(since).0;
         self.latency.add(self.last_latency_ms);
     }
 
-    pub(super) fn reset(&mut self) {
-        *self = Self { established: self.established, ..Self::default() };
+    /// The client asks for a new session, which ZooKeeper counts as its first operation.
+    pub(super) fn creates_session(&mut self) {
+        self.last_op = Some(CREATE_SESSION);
+    }
+
+    /// The session is there: if it is new, it came with this zxid or one before it.
+    pub(super) fn connected(&mut self, zxid: Zxid, now: Instant) {
+        self.established = now;
+        if self.last_op == Some(CREATE_SESSION) {
+            self.last_zxid = zxid;
+            self.last_reply = now;
+        }
+    }
+
+    /// Begins anew (`ServerCnxn.resetStats`).
+    pub fn reset(&mut self) {
+        let (last_xid, last_zxid) = (Xid(-1), Zxid(u64::MAX));
+        *self = Self { established: self.established, last_xid, last_zxid, ..Self::default() };
     }
 }

@@ -121,7 +121,7 @@ pub enum Problem {
         port: &'static str,
     },
     /// A name that leads to no address.
-    #[error("the address {host} cannot be resolved ({error}); give one that this machine has")]
+    #[error("the address {host} cannot be resolved ({error}); give a clientPortAddress that this machine has")]
     UnresolvedAddress {
         /// Host as written.
         host: String,
