@@ -1,0 +1,1 @@
+"""The checks of `operator`, one module a subject."""
