@@ -63,6 +63,10 @@ KNOWN = (
     ("settings", "negative limits in `conf`", r"least is -2: .*minSessionTimeout=-2 .*, ours .*minSessionTimeout=0 .*"),
     ("settings", "`autopurge.purgeInterval` with a unit", r"autopurge.purgeInterval with a unit: Apache 2, ours serves"),
     ("settings", "keys of what is not offered", r"secureClientPort without TLS: Apache 1, ours serves"),
+    ("exits", "a second server on one data directory", r"the data directory is in use: Apache serves, ours 3"),
+    ("exits", "a start that damage prevents", r"(?:no snapshot beside a log|the only snapshot is .*|the log has .*): Apache 1, ours 10"),
+    ("exits", "reading a log", r"the log is empty: Apache serves, ours 10"),
+    ("exits", "`version-2` that is no directory", r"version-2 is a file: Apache 1, ours 3"),
     ("settings", "properties (`-Dzookeeper.…`)", r"jute.maxbuffer is a line: .*6000 bytes: created, ours .*6000 bytes: closed"),
 )
 
