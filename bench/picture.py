@@ -128,7 +128,7 @@ def legend_svg(series, x, y):
     for one in series:
         out.append('<path class="line %s" d="M%.0f %dh16"/>' % (one.colour, x, y - 4))
         out.append('<text x="%.0f" y="%d">%s</text>' % (x + 20, y, escape(one.name)))
-        x += 26 + 6.3 * len(one.name)
+        x += 30 + 6.7 * len(one.name)
     return out
 
 
