@@ -29,6 +29,9 @@ pub(crate) fn run(arguments: &ServeArguments) -> ExitCode {
         }
     };
     logging::start();
+    if let Source::File(path) = &source {
+        info!("Reading configuration from: {}", path.display());
+    }
     info!("Server environment:zookeeper.version={VERSION}");
     for notice in &notices {
         match notice.severity {

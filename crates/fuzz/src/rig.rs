@@ -245,7 +245,7 @@ impl Rig {
                 let answer = conn::answer_read(&request, &self.rules, &Reading(&self.tree, &self.watches));
                 self.deliver(request.conn, answer);
             }
-            Effect::Read(_) | Effect::OverQuota(_) => {}
+            Effect::Read(_) | Effect::OverQuota(_) | Effect::Expiring { .. } => {}
             Effect::Deliver(id, delivery) => self.deliver(id, delivery),
         }
     }

@@ -12,6 +12,7 @@
 //! Not done here: sockets, the texts of four-letter words, deadlines of connections that never say hello.
 
 mod hello;
+mod complaint;
 mod budget;
 mod ids;
 mod later;
@@ -37,6 +38,7 @@ use crate::config::NodeConfig;
 use crate::message::{Connect, Delivery, Request};
 
 use budget::Budget;
+pub use complaint::Complaint;
 use later::Later;
 pub use read::answer_read;
 pub use stats::{CREATE_SESSION, ConnStats, Latency};
@@ -166,6 +168,7 @@ pub struct Conn {
     /// What answers under this guard had to look at one by one: entries of ACLs, nodes.
     steps: Cell<usize>,
     stats: ConnStats,
+    complaint: Option<Box<Complaint>>,
 }
 
 impl Conn {
@@ -190,6 +193,7 @@ impl Conn {
             listing: None,
             steps: Cell::new(0),
             stats: ConnStats::default(),
+            complaint: None,
         }
     }
 
@@ -260,6 +264,11 @@ impl Conn {
         &self.stats
     }
 
+    /// What the client did for which its connection is closed, if that is the reason; told once.
+    pub fn take_complaint(&mut self) -> Option<Complaint> {
+        self.complaint.take().map(|complaint| *complaint)
+    }
+
     /// Forgets the counters, for the `crst` word.
     pub fn reset_stats(&mut self) {
         self.stats.reset();
@@ -297,6 +306,14 @@ impl Conn {
         self.held.len() < HELD_MAX && self.held_bytes < HELD_BYTES_MAX && self.listing.is_none()
     }
 
+    /// Closes the connection because of something that its client did.
+    fn close_for(&mut self, complaint: Complaint) {
+        if self.phase != Phase::Closed {
+            self.complaint = Some(Box::new(complaint));
+        }
+        self.close();
+    }
+
     fn close(&mut self) {
         if self.phase != Phase::Closed {
             self.phase = Phase::Closed;
@@ -323,7 +340,7 @@ impl Conn {
             let rest = bytes.get(at..).unwrap_or_default();
             let Some(length) = frame_at(rest) else {
                 if rest.len() >= 4 {
-                    self.word_or_close(rest);
+                    self.word_or_close(rest, self.config.frame_max);
                 }
                 break;
             };
@@ -333,7 +350,7 @@ impl Conn {
                 self.config.frame_max
             };
             if length > max {
-                self.word_or_close(rest);
+                self.word_or_close(rest, max);
                 break;
             }
             let Some(body) = rest.get(4..4 + length) else { break };
@@ -345,7 +362,9 @@ impl Conn {
 
     fn frame(&mut self, now: Instant, body: &[u8], world: &impl World, out: &mut Vec<u8>) {
         self.stats.received += 1;
-        let Ok(header) = Header::decode(&mut Reader::new(body)) else { return self.close() };
+        let Ok(header) = Header::decode(&mut Reader::new(body)) else {
+            return self.close_for(Complaint::MalformedRequest);
+        };
         let op = OpCode::from_code(header.op);
         let payload = body.get(HEADER_LEN..).unwrap_or_default();
         match op {
@@ -355,7 +374,7 @@ impl Conn {
         }
         if self.rules.must_authenticate(&self.ids) {
             self.bare(header.xid, 0, ErrorCode::SessionClosedRequireAuth, out);
-            return self.close();
+            return self.close_for(Complaint::NotAuthenticated);
         }
         match op {
             Some(op) if op.is_write() && self.send_reads_ahead(world) => {
@@ -430,7 +449,7 @@ impl Conn {
         };
         if !served {
             self.bare(h.xid, -1, ErrorCode::Unimplemented, out);
-            return self.close();
+            return self.close_for(Complaint::UnknownOperation(h.op));
         }
         self.stats.answered(h.op, h.xid, world.tree().last_zxid(), since, now);
     }
@@ -456,7 +475,7 @@ impl Conn {
                 self.events_upto(zxid, out);
                 out.extend_from_slice(&frame);
                 if over_watched {
-                    return self.close();
+                    return self.close_for(Complaint::OverWatched);
                 }
                 self.answered_by_node(now, xid, zxid, out);
             }
@@ -470,10 +489,10 @@ impl Conn {
                 reply::frame(out, |out| response.encode(out));
                 self.stats.sent += 1;
             }
-            Delivery::Refused => {
+            Delivery::Refused(complaint) => {
                 let response = ConnectResponse::refused(self.speaks_read_only.then_some(false));
                 reply::frame(out, |out| response.encode(out));
-                self.close();
+                self.close_for(complaint);
             }
             Delivery::Close => {
                 self.events_upto(LAST, out);

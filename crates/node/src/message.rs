@@ -1,5 +1,6 @@
 //! What passes between connections, the node, and the thread that drives them.
 
+use crate::conn::Complaint;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -97,6 +98,13 @@ pub enum Effect {
     Read(Request),
     /// A limit was exceeded that is not enforced: tell the operator.
     OverQuota(OverQuota),
+    /// A session was not heard of in time, and ends: tell the operator.
+    Expiring {
+        /// The session.
+        session: SessionId,
+        /// Its timeout, milliseconds.
+        timeout_ms: i32,
+    },
     /// Hand something to a connection; connections that are gone are skipped.
     Deliver(ConnId, Delivery),
 }
@@ -156,7 +164,7 @@ pub enum Delivery {
         timeout_ms: i32,
     },
     /// The handshake failed: unknown or expired session, or wrong password.
-    Refused,
+    Refused(Complaint),
     /// Close without another word: the session expired, moved, or was resumed elsewhere.
     Close,
 }

@@ -23,6 +23,7 @@ use crate::age::Ages;
 use crate::answer::{Answer, Waiting};
 use crate::auth::{AuthRules, Ids};
 use crate::config::{NodeConfig, Now};
+use crate::conn::Complaint;
 use crate::message::{Connect, Delivery, Effect, Input, Request};
 use crate::outstanding::Outstanding;
 use crate::password::Passwords;
@@ -161,6 +162,8 @@ impl Node {
             // tick sees what they said meanwhile (design rule 5).
             if gap.0 <= self.config.tick.0 {
                 for session in self.sessions.expire(now.instant) {
+                    let timeout_ms = self.sessions.get(session).map_or(0, |known| known.timeout_ms);
+                    self.effects.push_back(Effect::Expiring { session, timeout_ms });
                     self.close_session(now, session, None, tree);
                 }
             } else {
@@ -228,9 +231,11 @@ impl Node {
             self.deliver(owner, Delivery::Close);
         }
         // The password comes first: a stranger must not be able to cut the owner off (hazards, row 89).
-        if !known || !self.passwords.is_right(session, &password) {
-            self.deliver(conn, Delivery::Refused);
-            return;
+        if !known {
+            return self.deliver(conn, Delivery::Refused(Complaint::UnknownSession(session)));
+        }
+        if !self.passwords.is_right(session, &password) {
+            return self.deliver(conn, Delivery::Refused(Complaint::WrongPassword(session)));
         }
         if let Some(before) = self.sessions.resume(session, conn, timeout_ms, now.instant)
             && before != conn

@@ -15,7 +15,7 @@ use gk_proto::txn::LoggedTxn;
 use gk_proto::{ConnId, Instant, Millis, SessionId, Zxid};
 use gk_tree::{Change, ChangeSink, DeadOwner, Outcome, Watches};
 use tokio::sync::oneshot;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::error::ServeError;
 use crate::inbox::Event;
@@ -176,6 +176,9 @@ impl Driver {
                     Effect::Apply(txns) => self.apply(txns),
                     Effect::Read(request) => self.read(&request),
                     Effect::OverQuota(over) => self.over_quota(&over),
+                    Effect::Expiring { session, timeout_ms } => {
+                        info!("Expiring session {session}, timeout of {timeout_ms}ms exceeded");
+                    }
                     Effect::Deliver(conn, delivery) => self.deliver(conn, delivery),
                 }
             }

@@ -31,6 +31,7 @@ mod driver;
 mod log_lane;
 mod snapshots;
 mod throttle;
+mod farewell;
 mod task;
 mod listener;
 mod report;

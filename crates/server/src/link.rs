@@ -98,7 +98,7 @@ impl Link {
     /// Puts something into the outbox; whether the task must be woken for it.
     pub(crate) fn push(&self, delivery: Delivery) -> bool {
         let mut outbox = self.outbox.lock();
-        let ends = matches!(delivery, Delivery::Close | Delivery::Refused);
+        let ends = matches!(delivery, Delivery::Close | Delivery::Refused(_));
         let is_full = outbox.items.len() >= OUTBOX_MAX || outbox.event_bytes >= OUTBOX_BYTES_MAX;
         if let Delivery::Event { path, .. } = &delivery {
             outbox.event_bytes += EVENT_BYTES + path.len();

@@ -78,7 +78,7 @@ impl Door {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         let by_files = usize::try_from(raise_file_limit().saturating_sub(FILES_RESERVED)).unwrap_or(usize::MAX).max(1);
         let total_max = shared.config.clients.total_max.unwrap_or(usize::MAX).min(by_files);
-        Self { shared, next: AtomicU64::new(1), total_max, remarks: Mutex::default() }
+        Self { shared, next: AtomicU64::new(1), total_max, remarks: Mutex::new(Remarks::new(1)) }
     }
 
     /// Accepts until the runtime ends. An error of accept costs one pause and never the listener.

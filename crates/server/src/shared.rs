@@ -16,6 +16,7 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::farewell::Farewells;
 use crate::inbox::Inbox;
 use crate::link::Link;
 use crate::shard::Shard;
@@ -33,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) shards: Vec<Shard>,
     pub(crate) throttle: Throttle,
+    /// What was said of connections that ended.
+    pub(crate) farewells: Farewells,
     pub(crate) stats: Stats,
     pub(crate) disk: DiskStats,
     pub(crate) snapshot_store: SnapshotStore,

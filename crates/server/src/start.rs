@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::config::{AccessConfig, Compression, Config};
 use crate::driver::Driver;
 use crate::error::ServeError;
+use crate::farewell::Farewells;
 use crate::inbox::{Event, Inbox};
 use crate::listener::{Door, bind};
 use crate::log_lane::{LogLane, SnapshotBell};
@@ -178,6 +179,7 @@ impl Parts {
         let (shards, connections) = start_shards(&config, &inbox)?;
         let shared = Arc::new(Shared {
             throttle: Throttle::new(config.clients.connect_rate, clock.instant()),
+            farewells: Farewells::default(),
             config,
             node_config,
             rules,

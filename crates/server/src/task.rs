@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
+use crate::farewell;
 use crate::inbox::Event;
 use crate::link::Link;
 use crate::report;
@@ -55,7 +57,8 @@ impl Scratch {
                 break Ok(());
             }
             match Pin::new(&mut *stream).poll_write(cx, rest) {
-                Poll::Ready(Ok(0) | Err(_)) => break Err(Gone),
+                Poll::Ready(Ok(0)) => break Err(Gone::Lost),
+                Poll::Ready(Err(failed)) => break Err(Gone::Broken(failed)),
                 Poll::Ready(Ok(taken)) => at += taken,
                 Poll::Pending => {
                     unsent.extend_from_slice(rest);
@@ -101,7 +104,14 @@ struct Wanted {
 }
 
 /// The socket is of no more use.
-struct Gone;
+enum Gone {
+    /// This side ends the connection.
+    Closed,
+    /// The client has ended it.
+    Lost,
+    /// It broke.
+    Broken(io::Error),
+}
 
 /// Has the task polled again, after the runtime has looked at all other sockets of this thread and served what came.
 fn step_aside(cx: &mut Context<'_>) {
@@ -116,7 +126,8 @@ impl Future for Task {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         self.link.register(cx.waker());
         match SCRATCH.with_borrow_mut(|scratch| self.turn(cx, scratch)) {
-            Poll::Ready(Err(Gone)) => {
+            Poll::Ready(Err(gone)) => {
+                self.tell(&gone);
                 self.end();
                 Poll::Ready(())
             }
@@ -129,6 +140,19 @@ impl Future for Task {
 impl Task {
     pub(crate) fn new(shared: Arc<Shared>, link: Arc<Link>, stream: TcpStream, conn: Conn) -> Self {
         Self { shared, link, stream, conn, unsent: Vec::new(), held_bytes: 0, unheard: 0, word: None, closing: false }
+    }
+
+    /// Has the log say how the connection ended, unless it was this side that closed it for reasons of its own.
+    fn tell(&mut self, gone: &Gone) {
+        if let Some(complaint) = self.conn.take_complaint() {
+            return farewell::complained(&self.link, &complaint, &self.shared);
+        }
+        match gone {
+            Gone::Closed => {}
+            Gone::Lost | Gone::Broken(_) if self.closing => {}
+            Gone::Lost => farewell::lost(&self.link, &self.shared),
+            Gone::Broken(error) => farewell::broken(&self.link, error, &self.shared),
+        }
     }
 
     /// Removes every trace of the connection but its session.
@@ -147,21 +171,21 @@ impl Task {
         let mut began = None;
         loop {
             if self.link.is_aborted() {
-                return Poll::Ready(Err(Gone));
+                return Poll::Ready(Err(Gone::Closed));
             }
             ready!(self.flush_unsent(cx))?;
             if self.closing {
                 ready!(self.finish_word(cx))?;
-                return Poll::Ready(Err(Gone));
+                return Poll::Ready(Err(Gone::Closed));
             }
             let at = if self.link.is_ready() || self.conn.has_backlog() {
                 self.serve(0, scratch)
             } else if self.conn.wants_bytes() && !self.must_wait() {
                 let mut buffer = ReadBuf::new(&mut scratch.input);
                 match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)) {
-                    Ok(()) if buffer.filled().is_empty() => return Poll::Ready(Err(Gone)),
+                    Ok(()) if buffer.filled().is_empty() => return Poll::Ready(Err(Gone::Lost)),
                     Ok(()) => {}
-                    Err(_) => return Poll::Ready(Err(Gone)),
+                    Err(failed) => return Poll::Ready(Err(Gone::Broken(failed))),
                 }
                 let length = buffer.filled().len();
                 self.serve(length, scratch)
@@ -233,7 +257,10 @@ impl Task {
             match effect {
                 Effect::Request(request) => wanted.requests.push(request),
                 Effect::Connect(connect) => self.connect(connect),
-                Effect::Authenticated(ids) => *self.link.ids.lock() = ids,
+                Effect::Authenticated(ids) => {
+                    farewell::authenticated(&self.link, &ids);
+                    *self.link.ids.lock() = ids;
+                }
                 Effect::Close => self.closing = true,
                 Effect::Word { word, argument } => {
                     self.closing = true;
@@ -266,7 +293,8 @@ impl Task {
         let mut at = 0;
         while at < self.unsent.len() {
             match Pin::new(&mut self.stream).poll_write(cx, self.unsent.get(at..).unwrap_or_default()) {
-                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Gone)),
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(Gone::Lost)),
+                Poll::Ready(Err(failed)) => return Poll::Ready(Err(Gone::Broken(failed))),
                 Poll::Ready(Ok(n)) => {
                     at += n;
                     self.link.heard(self.shared.clock.instant());

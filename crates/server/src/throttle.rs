@@ -42,24 +42,32 @@ impl Throttle {
     }
 }
 
-/// Lets a remark through once a second, and counts the others: whoever causes it may do so thousands of times.
-#[derive(Debug, Default)]
+/// Lets so many remarks through in a second, and counts the others: whoever causes them may do so thousands of times.
+#[derive(Debug)]
 pub(crate) struct Remarks {
-    last: Option<Instant>,
+    at_once: u64,
+    /// Since when the second runs, and how many were made in it.
+    second: Option<(Instant, u64)>,
     kept_back: u64,
 }
 
-/// Pause between two remarks of one kind.
+/// How long what was remarked on counts.
 const REMARK_PAUSE: Millis = Millis(1000);
 
 impl Remarks {
+    /// At most `at_once` in a second.
+    pub(crate) fn new(at_once: u64) -> Self {
+        Self { at_once, second: None, kept_back: 0 }
+    }
+
     /// How many were kept back before this one, if it may be made now.
     pub(crate) fn allow(&mut self, now: Instant) -> Option<u64> {
-        if self.last.is_some_and(|last| now.since(last) < REMARK_PAUSE) {
+        let (since, made) = self.second.filter(|(since, _)| now.since(*since) < REMARK_PAUSE).unwrap_or((now, 0));
+        if made >= self.at_once {
             self.kept_back += 1;
             return None;
         }
-        self.last = Some(now);
+        self.second = Some((since, made + 1));
         Some(std::mem::take(&mut self.kept_back))
     }
 }
@@ -89,8 +97,11 @@ mod tests {
 
     #[test]
     fn remarks_come_once_a_second_and_tell_of_the_others() {
-        let mut remarks = Remarks::default();
+        let mut remarks = Remarks::new(1);
         let told: Vec<_> = [0, 1, 999, 1000, 1500, 3000].map(|at| remarks.allow(START + Millis(at))).into();
         assert_eq!(told, [Some(0), None, None, Some(2), None, Some(1)], "those kept back are counted");
+        let mut remarks = Remarks::new(2);
+        let told: Vec<_> = [0, 1, 2, 3, 1000, 1001, 1002].map(|at| remarks.allow(START + Millis(at))).into();
+        assert_eq!(told, [Some(0), Some(0), None, None, Some(2), Some(0), None], "two a second");
     }
 }

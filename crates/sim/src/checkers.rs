@@ -298,7 +298,7 @@ impl Checker {
             Delivery::Event { .. }
             | Delivery::Reply { .. }
             | Delivery::Answer { .. }
-            | Delivery::Refused
+            | Delivery::Refused(_)
             | Delivery::Close => None,
         };
         if let Some(session) = self.cut_off.take().filter(|session| resumed != Some(*session)) {

@@ -3,12 +3,13 @@
 use gk_proto::SessionId;
 use gk_proto::connect::ConnectRequest;
 
-use super::{Conn, Effect, Phase, World};
+use super::{Complaint, Conn, Effect, Phase, World};
 use crate::message::Connect;
 
 impl Conn {
-    /// A first length that no frame may have: a four-letter word if no handshake has been, else the end.
-    pub(super) fn word_or_close(&mut self, bytes: &[u8]) {
+    /// A first length that no frame may have, being negative or above `max`: a four-letter word if no handshake has
+    /// been, else the end.
+    pub(super) fn word_or_close(&mut self, bytes: &[u8], max: usize) {
         let word: Option<[u8; 4]> = bytes.first_chunk().copied();
         let argument = bytes.get(4..12).and_then(|bytes| bytes.try_into().ok()).map(i64::from_be_bytes);
         match word {
@@ -22,17 +23,23 @@ impl Conn {
                 self.phase = Phase::Ending;
                 self.effects.push_back(Effect::Word { word, argument: None });
             }
-            _ => self.close(),
+            _ => {
+                let length = word.map_or(0, i32::from_be_bytes);
+                self.close_for(Complaint::FrameLength { length, max });
+            }
         }
     }
 
     /// The first frame.
     pub(super) fn connect(&mut self, body: &[u8], world: &impl World) {
-        let Ok(request) = ConnectRequest::decode(body) else { return self.close() };
+        let Ok(request) = ConnectRequest::decode(body) else {
+            return self.close_for(Complaint::MalformedHandshake);
+        };
         self.stats.received += 1;
         // A client that has seen what this server has not must find another one.
-        if request.last_zxid_seen > world.tree().last_zxid().wire() {
-            return self.close();
+        let (session, seen, last) = (request.session, request.last_zxid_seen, world.tree().last_zxid().wire());
+        if seen > last {
+            return self.close_for(Complaint::SeenMore { session, seen, last });
         }
         if request.session == SessionId::NONE {
             self.stats.creates_session();

@@ -12,7 +12,7 @@ use gk_proto::{ConnId, ErrorCode, SessionId, Xid, Zxid, planted, reply};
 use gk_tree::{NodeRef, WatchKind};
 
 use super::listing::{self, Listing};
-use super::{Asked, Conn, World};
+use super::{Asked, Complaint, Conn, World};
 use crate::auth::{AuthRules, Ids};
 use crate::message::{Delivery, Request};
 
@@ -45,7 +45,7 @@ impl Conn {
         let mut asker = self.asker(asked.ids.unwrap_or(&self.ids));
         asker.encode(xid, zxid, &request, world, out);
         if asker.is_over_watched {
-            self.close();
+            self.close_for(Complaint::OverWatched);
         }
         self.stats.sent += 1;
         true
@@ -56,7 +56,7 @@ impl Conn {
         let mut asker = self.asker(&self.ids);
         asker.watch(path, kind, world);
         if asker.is_over_watched {
-            self.close();
+            self.close_for(Complaint::OverWatched);
         }
     }
 

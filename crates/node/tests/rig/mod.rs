@@ -249,7 +249,8 @@ impl Rig {
         }
         self.show(name, &out);
         if closed {
-            self.trace.push(format!("{name} closed"));
+            let why = self.clients.get_mut(name).and_then(|client| client.conn.take_complaint());
+            self.trace.push(why.map_or_else(|| format!("{name} closed"), |why| format!("{name} closed: {why}")));
         }
         if let Some(connect) = connect {
             self.node_input(Input::Connect(connect));
@@ -296,6 +297,9 @@ impl Rig {
             Effect::Read(request) => {
                 let answer = conn::answer_read(&request, &self.rules, &Reading(&self.tree, &self.watches));
                 self.deliver(request.conn, answer);
+            }
+            Effect::Expiring { session, timeout_ms } => {
+                self.trace.push(format!("{session} expires after {timeout_ms} ms"));
             }
             Effect::OverQuota(over) => {
                 self.trace.push(format!("over quota {} {} of {}", over.path, over.what, over.limit))

@@ -133,7 +133,7 @@ impl ConnLane {
 
     /// Tells a connection without a session to close; aborts one that does not obey.
     pub(super) fn is_overdue(&mut self, now: u64, limit: u64) -> bool {
-        let told = self.outbox.iter().any(|delivery| matches!(delivery, Delivery::Close | Delivery::Refused));
+        let told = self.outbox.iter().any(|delivery| matches!(delivery, Delivery::Close | Delivery::Refused(_)));
         if told && self.closing_since.is_none() {
             self.closing_since = Some(now);
         }

@@ -199,7 +199,7 @@ impl Server {
                 let answer = gk_node::conn::answer_read(&request, &self.rules, &world);
                 self.push(around, request.conn, answer);
             }
-            Effect::OverQuota(_) => {}
+            Effect::OverQuota(_) | Effect::Expiring { .. } => {}
             Effect::Deliver(conn, delivery) => {
                 around.checker.told(conn, &delivery);
                 if let Delivery::Connected { session, timeout_ms, .. } = &delivery
