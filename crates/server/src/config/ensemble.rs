@@ -91,7 +91,9 @@ pub(super) fn client_address(part: &str) -> Option<ListenAddress> {
 
 /// The addresses of this machine that a host in a configuration stands for.
 pub(super) fn listen_host(host: &str) -> ListenHost {
-    match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host) {
+    // Brackets are for IPv6 addresses alone, as in Java; around anything else they lead to no address.
+    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    match bracketed.filter(|host| host.contains(':')).unwrap_or(host) {
         // Java listens on both families for either of these.
         "0.0.0.0" | "::" | "0:0:0:0:0:0:0:0" => ListenHost::Any,
         named => ListenHost::Named(named.to_owned()),
