@@ -19,6 +19,7 @@ from server import APACHE, free_port
 from .pair import ENVIRONMENT, scratch
 
 SERVES = "serves"
+EXIT_CONFIG = 2
 PATIENCE_S = 60
 # JVMs that start at the same time.
 TOGETHER = 4
@@ -65,9 +66,10 @@ class Run:
             status = self.process.poll()
             if status is not None:
                 return status
-            if "Mode: " in (zk.four_letter_word(self.port, "srvr") or ""):
-                return SERVES
-            assert time.monotonic() < deadline, "neither serves nor ends:\n" + self.output()
+            for host in ("127.0.0.1", "::1"):
+                if "Mode: " in (zk.four_letter_word(self.port, "srvr", host) or ""):
+                    return SERVES
+            assert time.monotonic() < deadline, "neither serves nor ends: " + self.output()[-600:]
             time.sleep(0.02)
 
     def output(self):
@@ -92,7 +94,9 @@ def try_both(command, chosen):
     """(name, what came of it at Apache's, at ours, what ours should have said)."""
     theirs, _ = attempt(APACHE, chosen)
     ours, said = attempt(command, chosen)
-    return chosen.name, theirs, ours, [text for text in chosen.says if text not in said]
+    # Whoever is refused is told which file, and what scripts look for; `says` has what else must be told.
+    always = (FILE, "Invalid config, exiting abnormally") if ours == EXIT_CONFIG and chosen.arguments is None else ()
+    return chosen.name, theirs, ours, [text for text in always + tuple(chosen.says) if text not in said]
 
 
 def attempt(command, chosen):
@@ -100,8 +104,8 @@ def attempt(command, chosen):
         run = Run(command, chosen, home)
         try:
             result = run.outcome()
-            if result == SERVES and chosen.facts:
-                result = ", ".join([SERVES] + [str(fact(run)) for fact in chosen.facts])
+            if result == SERVES:
+                result = ", ".join([SERVES] + [told(fact, run) for fact in chosen.facts])
             return result, run.output()
         finally:
             run.end()
@@ -112,6 +116,13 @@ def attempt(command, chosen):
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Facts about a server that runs
+
+
+def told(fact, run):
+    try:
+        return str(fact(run))
+    except (zk.Closed, zk.Refused, zk.ZkError, OSError) as e:
+        return "%s: %r" % (fact.__name__, e)
 
 
 def timeout_of(wanted_ms):
@@ -176,6 +187,14 @@ def node_of(size):
             return "%d bytes: closed" % size
         return "%d bytes: created" % size
     return created
+
+
+def stays(run):
+    """Whether it goes on after a start: Apache binds one port after the other."""
+    try:
+        return "ends with %d" % run.process.wait(5)
+    except subprocess.TimeoutExpired:
+        return "stays"
 
 
 def forbidden_read(run):
@@ -270,6 +289,14 @@ CASES = (
     with_base("preAllocSize is no number", "preAllocSize=x", says=(FILE, "preAllocSize")),
     with_base("maxCnxns is no number", "maxCnxns=x", says=(FILE, "maxCnxns")),
     with_base("globalOutstandingLimit is no number", "globalOutstandingLimit=x", says=(FILE, "globalOutstandingLimit")),
+    with_base("tickTime has blanks in it", "tickTime=2 000", says=(FILE, "tickTime", "2 000")),
+    with_base("tickTime has a leading zero", "tickTime=0100", ALL_WORDS, facts=(TIMES,)),
+    with_base("tickTime in other digits", "tickTime=\\u0661\\u0662\\u0660\\u0660", ALL_WORDS, facts=(TIMES,)),
+    with_base("clientPort is empty", "clientPort=", says=(FILE, "clientPort")),
+    with_base("maxClientCnxns is empty", "maxClientCnxns=", says=(FILE, "maxClientCnxns")),
+    with_base("syncLimit is empty", "syncLimit=", says=(FILE, "syncLimit")),
+    with_base("clientPortListenBacklog is no number", "clientPortListenBacklog=x", says=(FILE, "clientPortListenBacklog")),
+    with_base("maxSessionTimeout is no number", "maxSessionTimeout=1m", says=(FILE, "maxSessionTimeout", "1m")),
     # Flags and words.
     with_base("reconfigEnabled is neither", "reconfigEnabled=yes", says=(FILE, "reconfigEnabled", "yes")),
     with_base("localSessionsEnabled in capitals", "localSessionsEnabled=FALSE"),
@@ -288,6 +315,10 @@ CASES = (
     with_base("bounds are -1", "minSessionTimeout=-1", "maxSessionTimeout=-1", ALL_WORDS, facts=(TIMES, timeout_of(10))),
     with_base("least is 0", "minSessionTimeout=0", ALL_WORDS, facts=(TIMES, timeout_of(1))),
     with_base("least is -2", "minSessionTimeout=-2", ALL_WORDS, facts=(TIMES, timeout_of(10))),
+    with_base("least alone", "minSessionTimeout=7000", ALL_WORDS, facts=(TIMES, timeout_of(10))),
+    with_base("most alone", "maxSessionTimeout=7000", ALL_WORDS, facts=(TIMES, timeout_of(90000))),
+    with_base("most below two ticks", "maxSessionTimeout=3000", says=(FILE, "maxSessionTimeout", "3000")),
+    with_base("most is 0", "maxSessionTimeout=0", says=(FILE, "maxSessionTimeout")),
     # Connections of one address.
     with_base("maxClientCnxns is 0", "maxClientCnxns=0", facts=(admitted,)),
     with_base("maxClientCnxns is 1", "maxClientCnxns=1", facts=(admitted,)),
@@ -299,8 +330,12 @@ CASES = (
     with_base("address of no machine", "clientPortAddress=203.0.113.7", says=("203.0.113.7", "clientPort")),
     with_base("name that cannot be resolved", "clientPortAddress=no.such.host.invalid", says=("no.such.host.invalid", "clientPortAddress")),
     with_base("port in use", "clientPortAddress=127.0.0.1", prepare=port_is_taken, says=("in use", "clientPort")),
-    with_base("secureClientPort without TLS", "secureClientPort=@FREE", says=(FILE, "secureClientPort")),
+    with_base("secureClientPort without TLS", "secureClientPort=@FREE", facts=(stays,), says=(FILE, "secureClientPort")),
     with_base("secureClientPort is no number", "secureClientPort=x", says=(FILE, "secureClientPort", '"x"')),
+    with_base("IPv6 address of this machine", "clientPortAddress=::1"),
+    with_base("address in brackets", "clientPortAddress=[127.0.0.1]", says=("clientPortAddress",)),
+    with_base("address with a port", "clientPortAddress=127.0.0.1:2181", says=("clientPortAddress",)),
+    with_base("empty address", "clientPortAddress="),
     # Directories.
     case("relative dataDir", "dataDir=data", "clientPort=@PORT", facts=(data_at("data"),), says=(FILE, "dataDir", "relative")),
     with_base("dataDir is a file", prepare=data_is_a_file, says=("Unable to access datadir",)),
@@ -351,11 +386,25 @@ CASES = (
     case("a byte order mark before a comment", b"\xef\xbb\xbf# zoo\ndataDir=@DATA\nclientPort=@PORT\n"),
     case("bytes that are no UTF-8", b"# caf\xe9 \xff\xfe\ndataDir=@DATA\nclientPort=@PORT\n"),
     case("null bytes", b"dataDir=@DATA\nclientPort=@PORT\ntickTime=1\x00500\n", says=(FILE, "tickTime")),
+    with_base("a key without a value", "tickTime", says=(FILE, "tickTime")),
+    with_base("a value without a key", "=5"),
+    with_base("a line of blanks", "   \t ", "tickTime=1500", ALL_WORDS, facts=(TIMES,)),
+    with_base("a backslash at the end", "maxClientCnxns=5\\"),
+    with_base("equal signs in a value", "4lw.commands.whitelist=ruok=,ruok", facts=(words,)),
+    with_base("a long line", "# " + "x" * 200000, "x" * 100000 + "=1"),
     # Servers of an ensemble.
     with_base("one server line", "server.1=localhost:2888:3888"),
     with_base("one server line and no myid", "server.1=localhost:2888:3888;2181"),
     with_base("a malformed server line", "server.1=localhost", says=(FILE, "line 4", "localhost")),
     with_base("a server line without a number", "server.x=localhost:2888:3888", says=(FILE, "server.x")),
+    with_base("the same server twice", "server.1=localhost:2888:3888", "server.1=localhost:2889:3889"),
+    with_base("equal ports", "server.1=localhost:2888:2888", says=(FILE,)),
+    with_base("an unknown role", "server.1=localhost:2888:3888:king", says=(FILE, "king")),
+    with_base("only an observer", "server.1=localhost:2888:3888:observer", says=(FILE,)),
+    with_base("standaloneEnabled=false and nobody", "standaloneEnabled=false"),
+    with_base("a dynamic file that is missing", "dynamicConfigFile=@HOME/none", says=("none",)),
+    with_base("a group alone", "group.1=1"),
+    with_base("enforce.auth.enabled without schemes", "enforce.auth.enabled=true", says=(FILE, "enforce.auth")),
     # Command lines.
     case("no such file", b"", prepare=no_file, says=("zoo.cfg", "cannot be read")),
     case("a directory for a file", b"", prepare=file_is_a_directory, says=("zoo.cfg",)),
