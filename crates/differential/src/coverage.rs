@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gk_proto::multi::Outcome;
+use gk_proto::multi::{Outcome, ReadOutcome};
 use gk_proto::op::OpCode;
 use gk_proto::reply::HEADER_LEN;
 use gk_proto::{ErrorCode, answer::Answer};
 
+use crate::cells::{CELLS, SEEN_MIN};
 use crate::script::{Action, OPERATIONS, Step, operation_name};
 use crate::side::Told;
 use crate::view::error_of;
@@ -22,8 +23,7 @@ pub(crate) struct Coverage {
     pub(crate) explained: BTreeMap<&'static str, u64>,
 }
 
-/// A cell that is seen less often than this is worth a look.
-const SEEN_MIN: u64 = 20;
+const CREATE_SESSION: i32 = -10;
 
 impl Coverage {
     /// Takes in what Apache's server told in a step.
@@ -46,6 +46,9 @@ impl Coverage {
                     let err = answer.as_deref().and_then(error_of);
                     let outcome = err.map_or("closed".to_owned(), |err| err.to_string());
                     let inside = answer.as_deref().filter(|_| err == Some(0)).map(|answer| failed_op(frame.op, answer));
+                    // No answer to a request but another greeting: what stands in place of an error is a session.
+                    let greets = frame.op == CREATE_SESSION && outcome != "-124" && outcome != "closed";
+                    let outcome = if greets { "greeted".to_owned() } else { outcome };
                     let outcome = inside.flatten().map_or(outcome, |code| format!("op {code}"));
                     self.succeeded += u64::from(outcome == "0");
                     self.cell(&name, &outcome);
@@ -56,6 +59,25 @@ impl Coverage {
 
     fn cell(&mut self, operation: &str, outcome: &str) {
         *self.cells.entry((operation.to_owned(), outcome.to_owned())).or_default() += 1;
+    }
+
+    /// Cells that were seen too rarely.
+    pub(crate) fn rare(&self) -> Vec<String> {
+        let all =
+            CELLS.iter().flat_map(|(operation, outcomes)| outcomes.iter().map(move |outcome| (operation, outcome)));
+        let seen = |(operation, outcome): &(&&str, &&str)| {
+            self.cells.get(&((**operation).to_owned(), (**outcome).to_owned())).copied().unwrap_or(0)
+        };
+        all.filter(|cell| seen(cell) < SEEN_MIN).map(|(operation, outcome)| format!("{operation} {outcome}")).collect()
+    }
+
+    /// Cells that were seen, and that nobody expected.
+    pub(crate) fn unlisted(&self) -> Vec<String> {
+        let is_listed = |(name, outcome): &&(String, String)| {
+            CELLS.iter().any(|(operation, outcomes)| operation == name && outcomes.contains(&outcome.as_str()))
+        };
+        let seen = self.cells.keys().filter(|cell| !is_listed(cell));
+        seen.map(|(operation, outcome)| format!("{operation} {outcome}")).collect()
     }
 
     /// The table: a line for each operation, `!` behind what was seen too rarely.
@@ -69,13 +91,16 @@ impl Coverage {
                 .collect();
             println!("{operation:<22} {}", texts.join("  "));
         }
+        let cells = CELLS.iter().map(|(_, outcomes)| outcomes.len()).sum::<usize>();
+        let rare = self.rare();
+        println!("{} of {cells} cells seen {SEEN_MIN} times or more", cells - rare.len());
         for (row, count) in &self.explained {
             println!("deliberately different, {count} times: {row}");
         }
     }
 }
 
-/// The first error inside a multi, of either kind.
+/// The first error inside a multi or multiRead.
 fn failed_op(op: i32, answer: &[u8]) -> Option<i32> {
     let body = answer.get(HEADER_LEN..)?;
     match (OpCode::from_code(op), Answer::decode(OpCode::from_code(op)?, body).ok()?) {
@@ -88,6 +113,11 @@ fn failed_op(op: i32, answer: &[u8]) -> Option<i32> {
             | Outcome::Delete
             | Outcome::SetData(_)
             | Outcome::Check => None,
+        }),
+        (Some(OpCode::MultiRead), Answer::MultiRead(outcomes)) => outcomes.iter().find_map(|outcome| match outcome {
+            ReadOutcome::Error(code) => Some(code.code()),
+            ReadOutcome::UnknownError(code) => Some(*code),
+            ReadOutcome::Data(..) | ReadOutcome::Children(_) => None,
         }),
         _ => None,
     }

@@ -19,7 +19,7 @@ use gk_proto::reply::HEADER_LEN;
 use crate::chance::Chance;
 use crate::model::{Effect, Model};
 use crate::options::Options;
-use crate::script::{Action, Field, Form, Frame, Password, Step};
+use crate::script::{Action, Field, Form, Frame, OPERATIONS, Password, Step};
 use crate::side::Told;
 use crate::view::error_of;
 
@@ -33,6 +33,10 @@ pub(crate) struct Draw {
     options: Options,
     /// Session connected in each slot.
     slots: [Option<String>; SLOTS],
+    /// Paths that the connection in each slot was told to watch.
+    watched: [Vec<String>; SLOTS],
+    /// Whether it is known by `digest`.
+    is_known: [bool; SLOTS],
     /// Sessions that have not ended: the slot in which each is connected.
     sessions: BTreeMap<String, Option<usize>>,
     ended: Vec<String>,
@@ -41,6 +45,11 @@ pub(crate) struct Draw {
     is_alone: bool,
     /// What the frames of the step under way will have done.
     effects: Vec<Effect>,
+}
+
+/// Whether a request is about a quota: what is wrong with such a text stops Apache's server, or others' requests.
+fn is_about_quota(frame: &Frame) -> bool {
+    matches!(frame.fields.first(), Some(Field::Buffer(Some(path))) if path.starts_with(b"/zookeeper/quota"))
 }
 
 /// A request, and what it will have done.
@@ -53,6 +62,11 @@ impl Request {
     fn new(op: OpCode, fields: Vec<Field>, effect: Effect) -> Self {
         Self { frame: Frame::new(op, fields), effect }
     }
+
+    /// A request without a body.
+    fn bare(op: i32) -> Self {
+        Self { frame: Frame { op, fields: Vec::new() }, effect: Effect::None }
+    }
 }
 
 impl Draw {
@@ -63,6 +77,8 @@ impl Draw {
             model: Model::default(),
             options: *options,
             slots: [const { None }; SLOTS],
+            watched: [const { Vec::new() }; SLOTS],
+            is_known: [false; SLOTS],
             sessions: BTreeMap::new(),
             ended: Vec::new(),
             opened: 0,
@@ -82,6 +98,19 @@ impl Draw {
                 0..6 => Action::Cut,
                 6..12 => self.connect(),
                 12..15 => Action::Bytes(self.nonsense()),
+                // Who is refused for want of authentication is cut off: what is behind that is a matter of time.
+                15.. if self.options.enforces_auth && !self.is_known[slot] => {
+                    let request = match self.chance.below(20) {
+                        0..12 => self.request_of(OpCode::Auth, slot),
+                        12 => self.unknown(),
+                        _ => {
+                            let op = self.chance.pick(OPERATIONS).1;
+                            OpCode::from_code(op).map_or_else(|| Request::bare(op), |op| self.request_of(op, slot))
+                        }
+                    };
+                    self.effects.push(request.effect);
+                    Action::Send(vec![request.frame])
+                }
                 15..95 if !(self.options.enforces_quota && self.model.has_limits()) => self.pipeline(slot),
                 _ => self.single(slot),
             }
@@ -91,7 +120,7 @@ impl Draw {
 
     fn single(&mut self, slot: usize) -> Action {
         let mut request = self.request(slot);
-        if self.chance.one_in(25) {
+        if self.chance.one_in(25) && !is_about_quota(&request.frame) {
             self.spoil(&mut request);
         }
         self.effects.push(request.effect);
@@ -176,6 +205,7 @@ impl Draw {
                 for ((frame, effect), answer) in frames.iter().zip(effects).zip(&told.answers) {
                     let Some(answer) = answer.as_deref().filter(|answer| error_of(answer) == Some(0)) else { continue };
                     self.model.learn(frame.op, &effect, answer.get(HEADER_LEN..).unwrap_or_default());
+                    self.learn_of_connection(step.slot, frame);
                     if let Effect::EndSession(session) = effect {
                         self.sessions.remove(&session);
                         self.ended.push(session);
@@ -190,7 +220,21 @@ impl Draw {
         }
     }
 
+    /// What a request that succeeded has changed for its connection.
+    fn learn_of_connection(&mut self, slot: usize, frame: &Frame) {
+        match (OpCode::from_code(frame.op), frame.fields.as_slice()) {
+            (Some(OpCode::AddWatch), [Field::Buffer(Some(path)), ..])
+            | (_, [Field::Buffer(Some(path)), Field::Boolean(true)]) => {
+                self.watched[slot].push(String::from_utf8_lossy(path).into_owned());
+            }
+            (Some(OpCode::Auth), [_, Field::Buffer(Some(scheme)), ..]) => self.is_known[slot] |= scheme == b"digest",
+            _ => {}
+        }
+    }
+
     fn leave(&mut self, slot: usize) {
+        self.watched[slot].clear();
+        self.is_known[slot] = false;
         if let Some(session) = self.slots[slot].take()
             && let Some(place) = self.sessions.get_mut(&session)
         {

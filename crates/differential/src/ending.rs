@@ -24,6 +24,7 @@ pub(crate) fn end(pair: &mut Pair) -> Result<(), Difference> {
         if session != KEEPER_SESSION {
             let resume = Action::Resume { session, password: Password::Right, timeout_ms: 60_000 };
             step(pair, ENDING, resume)?;
+            step(pair, ENDING, Action::Send(vec![crate::pair::super_user()]))?;
             step(pair, ENDING, Action::Send(vec![Frame::new(OpCode::CloseSession, Vec::new())]))?;
         }
     }

@@ -14,7 +14,7 @@
 //! - `rules`: deviations that are deliberate
 //! - `pair`: both servers in lockstep
 //! - `model`, `draw`: what is asked of them
-//! - `coverage`: which operation was answered how
+//! - `cells`, `coverage`: which operation can be answered how, and was
 //! - `ending`: sessions ended, trees compared and removed
 //! - `shrink`: a difference made small
 //! - [`run`]: seeds, scripts, lies
@@ -32,6 +32,7 @@ mod rules;
 mod pair;
 mod model;
 mod draw;
+mod cells;
 mod coverage;
 mod ending;
 mod shrink;

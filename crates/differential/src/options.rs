@@ -22,13 +22,23 @@ pub(crate) struct Options {
     pub(crate) enforces_quota: bool,
     pub(crate) has_extended_types: bool,
     pub(crate) is_reconfig_enabled: bool,
+    /// Whether only who is known by `digest` may ask for anything.
+    pub(crate) enforces_auth: bool,
+    pub(crate) skips_acl: bool,
     /// `jute.maxbuffer`
     pub(crate) buffer_max: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { enforces_quota: false, has_extended_types: true, is_reconfig_enabled: false, buffer_max: BUFFER_MAX }
+        Self {
+            enforces_quota: false,
+            has_extended_types: true,
+            is_reconfig_enabled: false,
+            enforces_auth: false,
+            skips_acl: false,
+            buffer_max: BUFFER_MAX,
+        }
     }
 }
 
@@ -40,6 +50,8 @@ impl Options {
             enforces_quota: chance.percent(60),
             has_extended_types: chance.percent(80),
             is_reconfig_enabled: chance.percent(30),
+            enforces_auth: chance.percent(12),
+            skips_acl: chance.percent(8),
             buffer_max: if chance.percent(40) { SMALL_BUFFER_MAX } else { BUFFER_MAX },
         }
     }
@@ -51,6 +63,8 @@ impl Options {
         match name {
             "enforceQuota" => self.enforces_quota = flag()?,
             "extendedTypesEnabled" => self.has_extended_types = flag()?,
+            "enforce.auth" => self.enforces_auth = flag()?,
+            "skipACL" => self.skips_acl = flag()?,
             "reconfigEnabled" => self.is_reconfig_enabled = flag()?,
             "jute.maxbuffer" => self.buffer_max = value.parse().map_err(|_| "no number")?,
             _ => return Err("unknown option".to_owned()),
@@ -66,8 +80,14 @@ impl Options {
             "tickTime=2000\nminSessionTimeout={shortest}\nmaxSessionTimeout={longest}\nmaxClientCnxns=0\n\
              4lw.commands.whitelist=*\nadmin.enableServer=false\nforceSync=no\nsnapCount=10000000\n\
              DigestAuthenticationProvider.superDigest={SUPER_DIGEST}\nenforceQuota={}\nextendedTypesEnabled={}\n\
-             reconfigEnabled={}\n",
-            self.enforces_quota, self.has_extended_types, self.is_reconfig_enabled,
+             reconfigEnabled={}\n\
+             enforce.auth.enabled={}\n{}{}",
+            self.enforces_quota,
+            self.has_extended_types,
+            self.is_reconfig_enabled,
+            self.enforces_auth,
+            if self.enforces_auth { "enforce.auth.schemes=digest\n" } else { "" },
+            if self.skips_acl { "skipACL=yes\n" } else { "" },
         )
     }
 
@@ -89,6 +109,8 @@ impl fmt::Display for Options {
         let flags = [
             ("enforceQuota", self.enforces_quota, default.enforces_quota),
             ("extendedTypesEnabled", self.has_extended_types, default.has_extended_types),
+            ("enforce.auth", self.enforces_auth, default.enforces_auth),
+            ("skipACL", self.skips_acl, default.skips_acl),
             ("reconfigEnabled", self.is_reconfig_enabled, default.is_reconfig_enabled),
         ];
         for (name, value, _) in flags.iter().filter(|(_, value, default)| value != default) {

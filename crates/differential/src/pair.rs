@@ -52,11 +52,10 @@ impl Pair {
         let apache = Side::start(apache, options).map_err(|problem| format!("Apache: {problem}"))?;
         let ours = Side::start(ours, options).map_err(|problem| format!("ours: {problem}"))?;
         let mut pair = Self { apache, ours, options: *options };
-        let super_user = vec![Field::Int(0), Field::text("digest"), Field::text(SUPER)];
         let timeout_ms = crate::options::SESSION_TIMEOUTS_MS.1;
         for action in [
             Action::Open { session: KEEPER_SESSION.to_owned(), timeout_ms, form: Form::Plain },
-            Action::Send(vec![Frame::new(OpCode::Auth, super_user)]),
+            Action::Send(vec![super_user()]),
         ] {
             match pair.step(&Step { slot: KEEPER, action }) {
                 Verdict::Same(_) => {}
@@ -136,6 +135,11 @@ impl Pair {
         self.ours.believe(&self.apache);
         if self.apache.zxid(KEEPER) == self.ours.zxid(KEEPER) { Ok(()) } else { Err("zxids stay apart".to_owned()) }
     }
+}
+
+/// What makes a connection one of the super-user.
+pub(crate) fn super_user() -> Frame {
+    Frame::new(OpCode::Auth, vec![Field::Int(0), Field::text("digest"), Field::text(SUPER)])
 }
 
 /// Whether an operation may fire watches of others, or end a connection.

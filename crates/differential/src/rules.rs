@@ -68,10 +68,13 @@ const ZXID_WORD: usize = 4;
 /// Apache's server ends the rightful connection, ours does not.
 fn wrong_password(step: &Step, slots: &[Slot]) -> bool {
     let Action::Resume { password, .. } = &step.action else { return false };
+    // Unless it is ended for another reason: it was asked whether it is there before it said who it is.
+    let lives_on = |ours: &[String]| match ours {
+        [reply, _] if reply.ends_with(" err -124") => true,
+        ours => ours.iter().all(|line| line != "closed"),
+    };
     let cut = |(slot, apache, ours): &Slot| {
-        *slot != step.slot
-            && apache.last().is_some_and(|line| line == "closed")
-            && ours.iter().all(|line| line != "closed")
+        *slot != step.slot && apache.last().is_some_and(|line| line == "closed") && lives_on(ours)
     };
     *password != Password::Right && slots.iter().all(cut)
 }
@@ -165,6 +168,8 @@ mod tests {
         assert_eq!(explained(multi, &["multi xid 1 zxid 9 err -5"], &["multi xid 1 zxid 8 err -8"]), None);
         let resume = "2 !resume s1 wrong 5";
         assert!(explained(resume, &["closed"], &["ping xid -2 zxid 5 err 0"]).is_some());
+        assert!(explained(resume, &["closed"], &["ping xid -2 zxid 0 err -124", "closed"]).is_some());
+        assert_eq!(explained(resume, &["closed"], &["ping xid -2 zxid 5 err 0", "closed"]), None);
         assert_eq!(explained(resume, &["ping xid -2 zxid 5 err 0"], &["closed"]), None);
         assert_eq!(explained("2 !resume s1 right 5", &["closed"], &["ping xid -2 zxid 5 err 0"]), None);
         let create = "3 create \"/a\" null 1 31 \"world\" null 0";

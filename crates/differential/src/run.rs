@@ -41,6 +41,9 @@ struct Arguments {
     /// These scripts, and no seeds unless they are asked for.
     #[arg(long, value_name = "FILE")]
     script: Vec<PathBuf>,
+    /// Fail unless every operation was answered in every way that it can be, often enough.
+    #[arg(long)]
+    cover: bool,
     /// Tell lies in our server's name, and see whether each is found.
     #[arg(long)]
     lies: bool,
@@ -95,6 +98,12 @@ pub fn main() -> ExitCode {
             100 * coverage.succeeded / coverage.requests,
             began.elapsed().as_secs_f64(),
         );
+        let wanting: &[(&str, Vec<String>)] =
+            &[("seen too rarely", coverage.rare()), ("not expected", coverage.unlisted())];
+        for (what, cells) in wanting.iter().filter(|(_, cells)| runner.arguments.cover && !cells.is_empty()) {
+            println!("FAILED  {what}: {}", cells.join(", "));
+            runner.tally.failed += 1;
+        }
     }
     println!("{} passed, {} failed", runner.tally.passed, runner.tally.failed);
     if runner.tally.failed == 0 && runner.tally.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }

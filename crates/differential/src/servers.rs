@@ -28,7 +28,7 @@ const KEEPER: &str = r#"
 home=$1 log=$2 command=$3
 sh -c "exec $command" >>"$log" 2>&1 </dev/null &
 server=$!
-echo "started"
+echo "$server"
 read -r word
 kill -KILL "$server"
 wait "$server" 2>/dev/null
@@ -76,15 +76,20 @@ impl Server {
         let output = keeper.stdout.take().ok_or("the keeper has no standard output")?;
         BufReader::new(output).read_line(&mut line).map_err(problem)?;
         let mut server = Self { address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)), keeper, orders, home };
-        server.wait_until_it_serves()?;
+        server.wait_until_it_serves(line.trim())?;
         Ok(server)
     }
 
-    fn wait_until_it_serves(&mut self) -> Result<(), String> {
+    fn wait_until_it_serves(&mut self, process: &str) -> Result<(), String> {
         let began = Moment::now();
         while began.elapsed() < START_MAX {
             if ask(self.address, "srvr").is_ok_and(|answer| answer.contains("Mode: standalone")) {
                 return Ok(());
+            }
+            // Its keeper waits for it only when told to end it: until then what is left of it can be seen.
+            let state = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+            if state.contains("State:\tZ") {
+                return Err(format!("the server has ended; it logged last:\n{}", self.log_tail()));
             }
             // Nothing tells when a server has come so far.
             std::thread::park_timeout(LOOK_AGAIN);

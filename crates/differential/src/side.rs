@@ -241,7 +241,12 @@ impl Side {
         for slot in slots {
             if let Some(connection) = self.slots.get_mut(slot) {
                 let heard = connection.answers();
+                let is_last = |heard: &Heard| matches!(heard, Heard::Reply(_, answer) if ends_connection(answer));
+                let ends = heard.iter().any(is_last);
                 self.tell(*slot, heard, told);
+                if ends {
+                    self.read_rest(*slot, told);
+                }
             }
         }
     }

@@ -87,13 +87,15 @@ impl Draw {
             Special::CreateSession => {
                 Request { frame: Frame { op: -10, fields: vec![Field::Int(60_000)] }, effect: Effect::None }
             }
-            Special::Unknown => {
-                let op = self.chance.pick(&[0, 10, 23, 99, 108, -1, -2, 1000, i32::MAX, i32::MIN]);
-                Request { frame: Frame { op, fields: Vec::new() }, effect: Effect::None }
-            }
+            Special::Unknown => self.unknown(),
             Special::Quota => self.quota(),
             Special::NearLimit => self.near_limit(slot),
         }
+    }
+
+    /// A request of no operation.
+    pub(super) fn unknown(&mut self) -> Request {
+        Request::bare(self.chance.pick(&[0, 10, 23, 99, 108, -1, -2, 1000, i32::MAX, i32::MIN]))
     }
 
     /// A request that can stand anywhere.
@@ -106,7 +108,7 @@ impl Draw {
         self.request_of(op, slot)
     }
 
-    fn request_of(&mut self, op: OpCode, slot: usize) -> Request {
+    pub(super) fn request_of(&mut self, op: OpCode, slot: usize) -> Request {
         let (fields, effect) = match op {
             OpCode::Create | OpCode::Create2 | OpCode::CreateContainer | OpCode::CreateTtl => {
                 self.create(op, slot, false)
@@ -138,14 +140,20 @@ impl Draw {
             | OpCode::Sync
             | OpCode::AddWatch
             | OpCode::CheckWatches
-            | OpCode::RemoveWatches => (self.of_a_path(op), Effect::None),
+            | OpCode::RemoveWatches => (self.of_a_path(op, slot), Effect::None),
         };
         Request::new(op, fields, effect)
     }
 
     /// What names one path, and at most one thing about it.
-    fn of_a_path(&mut self, op: OpCode) -> Vec<Field> {
-        let any = self.any();
+    fn of_a_path(&mut self, op: OpCode, slot: usize) -> Vec<Field> {
+        let mut any = self.any();
+        if matches!(op, OpCode::CheckWatches | OpCode::RemoveWatches)
+            && !self.watched[slot].is_empty()
+            && self.chance.percent(50)
+        {
+            any = self.chance.pick(&self.watched[slot]);
+        }
         let path = match (op, self.chance.below(5)) {
             (OpCode::GetEphemerals, 0) => Field::Buffer(None),
             (OpCode::GetEphemerals, 1) => Field::text("/"),
@@ -175,7 +183,7 @@ impl Draw {
 
     /// One create, alone or within a multi, where flags that do not fit spoil the whole.
     fn create(&mut self, op: OpCode, slot: usize, is_within: bool) -> (Vec<Field>, Effect) {
-        let odd = !is_within && self.chance.one_in(25);
+        let odd = !is_within && self.chance.one_in(20);
         let flags = if op == OpCode::CreateContainer {
             if odd { self.chance.pick(&[0, 2, 5, 6, 7, -1]) } else { 4 }
         } else if op == OpCode::CreateTtl {
