@@ -50,8 +50,9 @@ impl Options {
             enforces_quota: chance.percent(60),
             has_extended_types: chance.percent(80),
             is_reconfig_enabled: chance.percent(30),
-            enforces_auth: chance.percent(12),
-            skips_acl: chance.percent(8),
+            // Each of these two changes nearly everything: a few seeds of two hundred, but always a few.
+            enforces_auth: (seed / SEEDS_A_CONFIGURATION) % 10 == 3,
+            skips_acl: (seed / SEEDS_A_CONFIGURATION) % 10 == 7,
             buffer_max: if chance.percent(40) { SMALL_BUFFER_MAX } else { BUFFER_MAX },
         }
     }
