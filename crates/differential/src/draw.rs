@@ -101,8 +101,8 @@ impl Draw {
                 // Who is refused for want of authentication is cut off: what is behind that is a matter of time.
                 15.. if self.options.enforces_auth && !self.is_known[slot] => {
                     let request = match self.chance.below(20) {
-                        0..12 => self.request_of(OpCode::Auth, slot),
-                        12 => self.unknown(),
+                        0..9 => self.request_of(OpCode::Auth, slot),
+                        9 => self.unknown(),
                         _ => {
                             let op = self.chance.pick(OPERATIONS).1;
                             OpCode::from_code(op).map_or_else(|| Request::bare(op), |op| self.request_of(op, slot))

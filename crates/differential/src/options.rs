@@ -51,8 +51,8 @@ impl Options {
             has_extended_types: chance.percent(80),
             is_reconfig_enabled: chance.percent(30),
             // Each of these two changes nearly everything: a few seeds of two hundred, but always a few.
-            enforces_auth: (seed / SEEDS_A_CONFIGURATION) % 10 == 3,
-            skips_acl: (seed / SEEDS_A_CONFIGURATION) % 10 == 7,
+            enforces_auth: (seed / SEEDS_A_CONFIGURATION) % 8 == 3,
+            skips_acl: (seed / SEEDS_A_CONFIGURATION) % 8 == 6,
             buffer_max: if chance.percent(40) { SMALL_BUFFER_MAX } else { BUFFER_MAX },
         }
     }

@@ -51,7 +51,7 @@ impl Draw {
 
     /// A node that may have children.
     fn parent(&mut self) -> String {
-        let any = self.chance.percent(6);
+        let any = self.chance.percent(9);
         let may = |path: &str, node: &Node| {
             any || (node.owner.is_none() && !node.is_guarded && path.matches('/').count() < DEPTH_MAX)
         };
