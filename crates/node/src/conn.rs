@@ -14,6 +14,7 @@
 mod hello;
 mod complaint;
 mod budget;
+mod copies;
 mod ids;
 mod later;
 mod read;
@@ -25,7 +26,6 @@ use core::net::IpAddr;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use gk_proto::connect::ConnectResponse;
 use gk_proto::jute::Reader;
 use gk_proto::op::OpCode;
@@ -39,6 +39,7 @@ use crate::message::{Connect, Delivery, Request};
 
 use budget::Budget;
 pub use complaint::Complaint;
+use copies::Copies;
 use later::Later;
 pub use read::answer_read;
 pub use stats::{CREATE_SESSION, ConnStats, Latency};
@@ -162,6 +163,7 @@ pub struct Conn {
     expected: usize,
     later: Later,
     partial: Vec<u8>,
+    copies: Copies,
     effects: VecDeque<Effect>,
     /// A long child list on its way: nothing behind it is answered before it is complete.
     listing: Option<Box<listing::Listing>>,
@@ -189,6 +191,7 @@ impl Conn {
             expected: 0,
             later: Later::default(),
             partial: Vec::new(),
+            copies: Copies::default(),
             effects: VecDeque::new(),
             listing: None,
             steps: Cell::new(0),
@@ -354,9 +357,11 @@ impl Conn {
                 break;
             }
             let Some(body) = rest.get(4..4 + length) else { break };
+            self.copies.ahead = rest.len();
             at += 4 + length;
             if self.phase == Phase::Fresh { self.connect(body, world) } else { self.frame(now, body, world, out) }
         }
+        self.copies = Copies::default();
         at
     }
 
@@ -431,7 +436,7 @@ impl Conn {
             session: self.session,
             xid,
             op,
-            body: Bytes::copy_from_slice(payload),
+            body: self.copies.of(payload),
             ids,
         }));
     }

@@ -315,7 +315,7 @@ impl Node {
             | Write::SetData { .. }
             | Write::SetAcl { .. }
             | Write::Check { .. }
-            | Write::Multi(_) => self.write(now, &request, &write, tree),
+            | Write::Multi(_) => self.write(now, &request, write, tree),
         }
     }
 
@@ -327,8 +327,8 @@ impl Node {
         self.flush_answers();
     }
 
-    fn write(&mut self, now: Now, request: &Request, write: &Write, tree: &Tree) {
-        if makes_ephemeral(write)
+    fn write(&mut self, now: Now, request: &Request, write: Write, tree: &Tree) {
+        if makes_ephemeral(&write)
             && let Err(code) = self.upgrade_local(now, request.session)
         {
             return self.refuse(now, request, code);
@@ -486,7 +486,8 @@ impl Node {
     /// Hands committed txns out in batches small enough that no reader waits long, up to the next read that has its place
     /// among them.
     fn commit(&mut self, upto: Zxid) {
-        let (mut batch, mut bytes) = (Vec::new(), 0);
+        let room = self.proposed.len().min(APPLY_BATCH_MAX);
+        let (mut batch, mut bytes) = (Vec::with_capacity(room), 0);
         let reads = self.reads.front().copied();
         let is_next = |logged: &LoggedTxn| {
             let zxid = logged.header.zxid;

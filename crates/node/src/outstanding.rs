@@ -10,6 +10,7 @@ use gk_proto::stat::{Owner, StatPersisted};
 use gk_proto::{SessionId, Zxid, digest, planted};
 use gk_tree::{NodeRef, Tree};
 use hashbrown::HashMap;
+use hashbrown::hash_map::EntryRef;
 
 /// A node as requests see it: what checks and the tree digest need.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,12 +101,12 @@ impl Outstanding {
             let plus = after.as_ref().map_or(0, Entry::checksum);
             *digest = digest.wrapping_sub(minus).wrapping_add(plus);
         }
-        let key: Arc<str> = match self.table.get_key_value(path) {
-            Some((key, _)) => key.clone(),
-            None => path.into(),
+        let pending = Pending { zxid, entry: after };
+        let (key, old) = match self.table.entry_ref(path) {
+            EntryRef::Occupied(mut place) => (place.key().clone(), Some(place.insert(pending))),
+            EntryRef::Vacant(place) => (place.insert_entry_with_key(path.into(), pending).key().clone(), None),
         };
         self.queue.push_back((zxid, key.clone()));
-        let old = self.table.insert(key.clone(), Pending { zxid, entry: after });
         self.undo.push((key, old));
     }
 
@@ -138,8 +139,10 @@ impl Outstanding {
             && *zxid <= upto
         {
             let Some((zxid, key)) = self.queue.pop_front() else { break };
-            if self.table.get(&key).is_some_and(|pending| pending.zxid == zxid) {
-                self.table.remove(&key);
+            if let EntryRef::Occupied(place) = self.table.entry_ref(&*key)
+                && place.get().zxid == zxid
+            {
+                place.remove();
             }
         }
     }

@@ -51,29 +51,27 @@ pub(crate) enum ReplyShape {
 
 impl Prepare<'_> {
     /// The txn of one write and the shape of its reply, or why it is refused.
-    pub(crate) fn write(&mut self, write: &Write) -> Result<(Txn, ReplyShape), ErrorCode> {
+    pub(crate) fn write(&mut self, write: Write) -> Result<(Txn, ReplyShape), ErrorCode> {
         match write {
-            Write::Create(create) => self.create(create),
-            Write::Delete { path, version } => self.delete(path, *version),
+            Write::Create(create) => self.create(&create),
+            Write::Delete { path, version } => self.delete(path, version),
             Write::SetData { path, data, version } => {
-                let before = self.existing(path)?;
+                let before = self.existing(&path)?;
                 self.allow(&before, perm::WRITE)?;
                 let length = data.as_ref().map_or(0, bytes::Bytes::len);
-                self.check_quota(path, 0, signed(length) - signed(before.data_len))?;
-                let stat = self.next_data_version(&before, *version)?;
-                let prefix_crc = gk_tree::prefix_crc(path, data.as_deref());
+                self.check_quota(&path, 0, signed(length) - signed(before.data_len))?;
+                let stat = self.next_data_version(&before, version)?;
+                let prefix_crc = gk_tree::prefix_crc(&path, data.as_deref());
                 let after = Entry { stat, data_len: length, prefix_crc, ..before.clone() };
-                self.outstanding.put(self.zxid, path, Some(&before), Some(after));
-                let txn = Txn::SetData { path: path.clone(), data: data.clone(), version: stat.version };
-                Ok((txn, ReplyShape::Stat))
+                self.outstanding.put(self.zxid, &path, Some(&before), Some(after));
+                Ok((Txn::SetData { path, data, version: stat.version }, ReplyShape::Stat))
             }
-            Write::SetAcl { path, acl, version } => self.set_acl(path, acl, *version),
+            Write::SetAcl { path, acl, version } => self.set_acl(path, &acl, version),
             Write::Check { path, version } => {
-                let node = self.existing(path)?;
+                let node = self.existing(&path)?;
                 self.allow(&node, perm::READ)?;
-                check_version(*version, node.stat.version)?;
-                let txn = Txn::Check { path: path.clone(), version: node.stat.version.wrapping_add(1) };
-                Ok((txn, ReplyShape::Check))
+                check_version(version, node.stat.version)?;
+                Ok((Txn::Check { path, version: node.stat.version.wrapping_add(1) }, ReplyShape::Check))
             }
             Write::Multi(ops) => self.multi(ops),
             Write::Sync { .. } | Write::Reconfig { .. } | Write::CloseSession => {
@@ -100,19 +98,19 @@ impl Prepare<'_> {
         Ok(StatPersisted { version, mzxid: self.zxid, mtime: self.time, ..before.stat })
     }
 
-    fn set_acl(&mut self, path: &str, acl: &AclSpec, version: i32) -> Result<(Txn, ReplyShape), ErrorCode> {
-        if !path::is_valid(path) {
+    fn set_acl(&mut self, path: String, acl: &AclSpec, version: i32) -> Result<(Txn, ReplyShape), ErrorCode> {
+        if !path::is_valid(&path) {
             return Err(ErrorCode::BadArguments);
         }
         let acl = self.rules.expand(acl, self.ids)?;
-        let before = self.existing(path)?;
+        let before = self.existing(&path)?;
         self.allow(&before, perm::ADMIN)?;
         check_version(version, before.stat.aversion)?;
         let aversion = before.stat.aversion.wrapping_add(1);
         let stat = StatPersisted { aversion, ..before.stat };
         let after = Entry { stat, acl: acl.clone(), ..before.clone() };
-        self.outstanding.put(self.zxid, path, Some(&before), Some(after));
-        Ok((Txn::SetAcl { path: path.to_owned(), acl, version: aversion }, ReplyShape::Stat))
+        self.outstanding.put(self.zxid, &path, Some(&before), Some(after));
+        Ok((Txn::SetAcl { path, acl, version: aversion }, ReplyShape::Stat))
     }
 
     fn create(&mut self, request: &Create) -> Result<(Txn, ReplyShape), ErrorCode> {
@@ -198,16 +196,16 @@ impl Prepare<'_> {
         }
     }
 
-    fn delete(&mut self, path: &str, version: i32) -> Result<(Txn, ReplyShape), ErrorCode> {
-        let (parent_path, parent) = self.parent_of_deletable(path)?;
+    fn delete(&mut self, path: String, version: i32) -> Result<(Txn, ReplyShape), ErrorCode> {
+        let (parent_path, parent) = self.parent_of_deletable(&path)?;
         self.allow(&parent, perm::DELETE)?;
-        let node = self.outstanding.get(self.tree, path).ok_or(ErrorCode::NoNode)?;
+        let node = self.outstanding.get(self.tree, &path).ok_or(ErrorCode::NoNode)?;
         check_version(version, node.stat.version)?;
         if node.child_count > 0 {
             return Err(ErrorCode::NotEmpty);
         }
-        self.put_deleted(path, &node, parent_path, &parent);
-        Ok((Txn::Delete { path: path.to_owned() }, ReplyShape::Delete))
+        self.put_deleted(&path, &node, parent_path, &parent);
+        Ok((Txn::Delete { path }, ReplyShape::Delete))
     }
 
     /// The reaper's delete: no session, no ACL; the node must still be an empty container, or an empty TTL node past its
@@ -258,8 +256,9 @@ impl Prepare<'_> {
         }
     }
 
-    fn multi(&mut self, ops: &[Write]) -> Result<(Txn, ReplyShape), ErrorCode> {
+    fn multi(&mut self, ops: Vec<Write>) -> Result<(Txn, ReplyShape), ErrorCode> {
         let mark = self.outstanding.mark();
+        let count = ops.len();
         let (mut txns, mut shapes) = (Vec::new(), Vec::new());
         for op in ops {
             match self.write(op) {
@@ -269,7 +268,7 @@ impl Prepare<'_> {
                 }
                 Err(code) => {
                     self.outstanding.roll_back(&mark);
-                    return Ok(failed_multi(txns, code, ops.len()));
+                    return Ok(failed_multi(txns, code, count));
                 }
             }
         }

@@ -169,6 +169,8 @@ impl Driver {
 
     /// Carries out all effects of the last input, and of the inputs that follow from them.
     fn effects(&mut self) {
+        // Answers to what one connection sent together come one behind the other.
+        let mut to: Option<Arc<Link>> = None;
         loop {
             while let Some(effect) = self.node.poll_effect() {
                 match effect {
@@ -179,7 +181,14 @@ impl Driver {
                     Effect::Expiring { session, timeout_ms } => {
                         info!("Expiring session {session}, timeout of {timeout_ms}ms exceeded");
                     }
-                    Effect::Deliver(conn, delivery) => self.deliver(conn, delivery),
+                    Effect::Deliver(conn, delivery) => {
+                        if to.as_ref().is_none_or(|link| link.id != conn) {
+                            to = self.shared.link(conn);
+                        }
+                        if let Some(link) = &to {
+                            push(link, delivery, &mut self.to_wake);
+                        }
+                    }
                 }
             }
             let Some(input) = (!self.follow_ups.is_empty()).then(|| self.follow_ups.remove(0)) else { return };
@@ -228,12 +237,6 @@ impl Driver {
         }
         self.quota_warned = Some(now);
         warn!("Quota exceeded: {} has {} {}, limit {}", over.path, over.wanted, over.what, over.limit);
-    }
-
-    fn deliver(&mut self, conn: ConnId, delivery: Delivery) {
-        if let Some(link) = self.shared.link(conn) {
-            push(&link, delivery, &mut self.to_wake);
-        }
     }
 
     /// Hands what was proposed to the log, and wakes connections.
