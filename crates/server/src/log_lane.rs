@@ -102,6 +102,7 @@ impl LogLane {
     pub(crate) fn snapshot_began(&self) {
         let mut writer = self.log.lock();
         writer.log.snapshot_began();
+        writer.snapshots.answer();
         // A new file would need the room that is missing.
         if !writer.full {
             writer.log.roll();
@@ -296,7 +297,8 @@ impl Trigger {
     }
 }
 
-/// Calls for a snapshot; a second ring while one is being written is not heard.
+/// Calls for a snapshot. What was called for before one begins, that one answers; what is called for while it is being
+/// written waits until it is done.
 #[derive(Default)]
 pub(crate) struct SnapshotBell {
     call: Mutex<Call>,
@@ -318,6 +320,14 @@ impl SnapshotBell {
         if *call == Call::Quiet {
             *call = Call::Waiting;
             self.changed.notify_one();
+        }
+    }
+
+    /// The snapshot that begins now is what was called for: under load the log calls again before it does.
+    pub(crate) fn answer(&self) {
+        let mut call = self.call.lock();
+        if *call == Call::Waiting {
+            *call = Call::Quiet;
         }
     }
 
@@ -363,6 +373,22 @@ mod tests {
         config.log_file_bytes_max = Some(100);
         let mut file = FileLimit::new(&config);
         assert_eq!([100, 1, 100, 1].map(|written| file.is_exceeded(written)), [false, true, false, true], "twice");
+    }
+
+    /// Under load every snapshot was followed by a second one at once: the log had called again before the first began.
+    #[test]
+    fn a_snapshot_answers_every_call_before_it() {
+        let bell = SnapshotBell::default();
+        bell.ring();
+        assert!(bell.wait(Duration::ZERO), "called");
+        bell.ring();
+        bell.answer();
+        assert!(!bell.wait(Duration::ZERO), "called again before it began");
+        bell.ring();
+        assert!(bell.wait(Duration::ZERO), "called while it is being written");
+        bell.stop();
+        bell.answer();
+        assert!(bell.is_stopping(), "an answer does not undo the end");
     }
 
     #[test]
