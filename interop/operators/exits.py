@@ -21,20 +21,14 @@ def compare(command, comparison):
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         for name, (theirs, ours) in pool.map(one, CHECKS):
             comparison.values(name, theirs[0], ours[0])
-            comparison.compared += 1
-            if ours[1]:
-                comparison.differs(name, "does not say %s" % ", ".join(ours[1]))
+            comparison.saying(name, ours[1], ours[2])
 
 
 def outcome(title, template, act, says):
-    """What came of it, and what should have been said about it and was not."""
+    """What came of it; what is to be said about it if it ended by itself; what was."""
     with Side(title, template, LINES, 2000) as side:
         result = act(side.start())
-        said = "".join(side.log_lines())
-        missing = [text for text in says if text not in said] if isinstance(result, int) else []
-        if side.process is not None and side.process.poll() is not None:
-            side.process = None
-        return result, missing
+        return result, says, "".join(side.log_lines())
 
 
 def ended_by(number):

@@ -82,7 +82,8 @@ class Pair:
 class Comparison:
     """Collects what differs. A difference is one line of text, `SUBJECT: …`, for `differences.py` to know or not."""
 
-    def __init__(self):
+    def __init__(self, of_apache):
+        self.of_apache = of_apache
         self.compared = 0
         self.differences = []
 
@@ -93,6 +94,13 @@ class Comparison:
         self.compared += 1
         if theirs != ours:
             self.differs(subject, "Apache %s, ours %s" % (theirs, ours))
+
+    def saying(self, subject, texts, said):
+        """Ours must say these things; in what words Apache says anything is its own business."""
+        self.compared += 1
+        for text in texts:
+            if text not in said and not self.of_apache:
+                self.differs(subject, "does not say %r" % text)
 
     def texts(self, subject, theirs, ours):
         """`- line` is only Apache's, `+ line` only ours."""
