@@ -20,13 +20,14 @@ LINES = (
     re.compile(r"(?:\S+ )?\[[^\]]*\](?: \[[^\]]*\])? +(?P<level>TRACE|DEBUG|INFO|WARN|ERROR) +\S+ +-+ +(?P<text>.*)"),
     re.compile(r"\d{4}-\d\d-\d\dT\S+ +(?P<level>TRACE|DEBUG|INFO|WARN|ERROR) +(?P<text>.*)"),
 )
-PATIENCE_S = 6
+PATIENCE_S = 20
 TICK_MS = 500
 # How long further lines about an event are waited for.
 QUIET_S = 0.25
 
 Line = collections.namedtuple("Line", "level text")
-Event = collections.namedtuple("Event", "name cause pattern")
+# `spare` lines more than Apache's are as good: how many there are is a matter of chance, or of how busy the machine is.
+Event = collections.namedtuple("Event", "name cause pattern spare", defaults=(0,))
 
 
 def read(lines):
@@ -46,12 +47,12 @@ def compare(command, comparison):
     with Pair(command, lines, TICK_MS) as pair:
         for name, pattern, fact in STARTED:
             told = [told_of(read(side.log_lines()), pattern, fact(side)) for side in pair.sides]
-            hold(comparison, name, *told, at_most_as_often=False)
+            hold(comparison, name, *told, spare=1)
         for line in read(pair.sides[1].log_lines()):
             if line.level in ("WARN", "ERROR") and not comparison.of_apache:
                 comparison.differs("log of a start", "%s %s" % line)
         for event in EVENTS:
-            hold(comparison, event.name, *pair.both(lambda side: happen(side, event)))
+            hold(comparison, event.name, *pair.both(lambda side: happen(side, event)), spare=event.spare)
         hold(comparison, "a stop", *pair.both(lambda side: happen(side, Event("a stop", stop, None))))
 
 
@@ -59,7 +60,7 @@ def stop(side):
     side.stop()
 
 
-def hold(comparison, name, theirs, ours, at_most_as_often=True):
+def hold(comparison, name, theirs, ours, spare=0):
     """Compares the lines about one event, each given as its level and its facts."""
     levels = [" ".join(sorted({level for level, _ in told})) or "nothing" for told in (theirs, ours)]
     comparison.values("log of " + name, *levels)
@@ -67,7 +68,7 @@ def hold(comparison, name, theirs, ours, at_most_as_often=True):
     comparison.compared += 1
     if unnamed := facts[0] - facts[1]:
         comparison.differs("log of " + name, "does not name %s" % ", ".join(sorted(unnamed)))
-    if at_most_as_often and len(ours) > len(theirs) > 0:
+    if len(ours) > len(theirs) + spare and theirs:
         comparison.differs("log of " + name, "%d lines, Apache has %d" % (len(ours), len(theirs)))
 
 
@@ -277,7 +278,11 @@ def too_many_connections(side):
                 clients.append(zk.Client(side.port))
             except (zk.Closed, OSError):
                 pass
-        time.sleep(0.3)
+        # All have been looked at once the last is turned away.
+        try:
+            clients[-1].recv_frame()
+        except zk.Closed:
+            pass
     finally:
         for client in clients:
             client.drop()
@@ -310,10 +315,10 @@ EVENTS = (
     Event("an unknown scheme", an_unknown_scheme, r"martian"),
     Event("requests that fail", a_request_that_fails, None),
     Event("a quota exceeded", a_quota_that_is_exceeded, r"Quota exceeded"),
-    Event("snapshots", many_writes, r"snapshot\.[0-9a-f]+"),
+    Event("snapshots", many_writes, r"snapshot\.[0-9a-f]+", spare=2),
     Event("a word", a_word, r"Processing"),
     Event("a word that is not listed", a_word_that_is_not_listed, None),
     # From here on lines about strangers are left out.
     Event("a hundred strangers' nonsense", a_hundred_strangers, r"Len error"),
-    Event("too many connections", too_many_connections, r"Too many connections"),
+    Event("too many connections", too_many_connections, r"Too many connections", spare=3),
 )
