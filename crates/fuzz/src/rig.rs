@@ -11,13 +11,13 @@ use bytes::Bytes;
 use gk_node::auth::{AuthRules, DigestAlgorithm, DigestScheme, Ids, IpScheme, ip_id};
 use gk_node::conn::{self, Conn, World};
 use gk_node::password::Passwords;
-use gk_node::{Delivery, Effect, Input, Node, NodeConfig, Now};
+use gk_node::{Delivery, Effect, Input, Node, NodeConfig, Now, Step};
 use gk_proto::acl::{AclList, perm};
 use gk_proto::stat::OwnerRules;
 use gk_proto::txn::LoggedTxn;
 use gk_proto::watch::EventType;
 use gk_proto::{ConnId, Instant, Millis, WallTime, Zxid};
-use gk_tree::{Change, ChangeSink, DeadOwner, Outcome, Tree, TreeOptions, Watches};
+use gk_tree::{Change, ChangeSink, DeadOwner, Tree, TreeOptions, Watches};
 
 use crate::session::Talk;
 
@@ -240,12 +240,8 @@ impl Rig {
                 self.logged.push(payload);
                 self.undurable = Some(zxid);
             }
-            Effect::Apply(txns) => self.apply(&txns),
-            Effect::Read(request) if self.clients.contains_key(&request.conn) => {
-                let answer = conn::answer_read(&request, &self.rules, &Reading(&self.tree, &self.watches));
-                self.deliver(request.conn, answer);
-            }
-            Effect::Read(_) | Effect::OverQuota(_) | Effect::Expiring { .. } => {}
+            Effect::Apply { upto, steps } => self.apply(upto, &steps),
+            Effect::OverQuota(_) | Effect::Expiring { .. } => {}
             Effect::Deliver(id, delivery) => self.deliver(id, delivery),
         }
     }
@@ -255,27 +251,33 @@ impl Rig {
         self.conn_input(id, conn::Input::Continue);
     }
 
-    fn apply(&mut self, txns: &[LoggedTxn]) {
-        let mut watches = self.watches.borrow_mut();
-        let mut firing = Firing { watches: &mut watches, told: Vec::new() };
-        let mut outcomes: Vec<Outcome> = Vec::new();
-        for logged in txns {
-            outcomes.push(self.tree.apply(&logged.header, &logged.txn, &mut firing));
-            if let (Some(want), Some(have)) = (logged.digest, self.tree.digest()) {
-                assert_eq!(want, have, "predicted digest of {:?}", logged.header.zxid);
+    fn apply(&mut self, upto: Zxid, steps: &[Step]) {
+        let (mut outcomes, mut answers, mut told) = (Vec::new(), Vec::new(), Vec::new());
+        for step in steps {
+            match step {
+                Step::Txn(logged) => {
+                    let mut watches = self.watches.borrow_mut();
+                    let mut firing = Firing { watches: &mut watches, told: Vec::new() };
+                    outcomes.push(self.tree.apply(&logged.header, &logged.txn, &mut firing));
+                    told.append(&mut firing.told);
+                    if let (Some(want), Some(have)) = (logged.digest, self.tree.digest()) {
+                        assert_eq!(want, have, "predicted digest of {:?}", logged.header.zxid);
+                    }
+                }
+                Step::Reads(requests) => {
+                    let is_there = requests.first().is_some_and(|first| self.clients.contains_key(&first.conn));
+                    let answer = || conn::answer_reads(requests, &self.rules, &Reading(&self.tree, &self.watches));
+                    answers.push(is_there.then(answer));
+                }
             }
         }
-        let told = firing.told;
-        drop(watches);
         for (id, delivery, acl) in told {
             let may = self.clients.get(&id).is_some_and(|client| self.rules.allows(&acl, perm::READ, &client.ids));
             if may {
                 self.deliver(id, delivery);
             }
         }
-        if let Some(last) = txns.last() {
-            self.applied.push_back(Input::Applied { upto: last.header.zxid, outcomes });
-        }
+        self.applied.push_back(Input::Applied { upto, outcomes, answers });
     }
 }
 

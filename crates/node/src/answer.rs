@@ -6,7 +6,6 @@ use gk_proto::stat::Stat;
 use gk_proto::{ConnId, ErrorCode, SessionId, Xid, Zxid};
 use gk_tree::Outcome;
 
-use crate::message::Request;
 use crate::prepare::ReplyShape;
 
 /// One place in the queue of replies.
@@ -30,8 +29,8 @@ pub(crate) enum Answer {
     Refused { conn: ConnId, xid: Xid, code: ErrorCode },
     /// Something that took none.
     Now { conn: ConnId, xid: Xid, result: Result<Body, ErrorCode> },
-    /// A read, answered from the tree at this place in the order.
-    Read(Request),
+    /// The answers to reads, made between two txns.
+    Reads(ConnId),
     /// A new session.
     Connected { conn: ConnId, session: SessionId, timeout_ms: i32 },
     /// The end of a session, with a reply if its client asked for it.
@@ -46,8 +45,8 @@ impl Answer {
             Self::Write { conn, .. }
             | Self::Refused { conn, .. }
             | Self::Now { conn, .. }
+            | Self::Reads(conn)
             | Self::Connected { conn, .. } => Some(*conn),
-            Self::Read(request) => Some(request.conn),
             Self::Closed { conn, .. } => *conn,
         }
     }

@@ -26,6 +26,7 @@ use core::net::IpAddr;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use gk_proto::connect::ConnectResponse;
 use gk_proto::jute::Reader;
 use gk_proto::op::OpCode;
@@ -41,7 +42,7 @@ use budget::Budget;
 pub use complaint::Complaint;
 use copies::Copies;
 use later::Later;
-pub use read::answer_read;
+pub use read::answer_reads;
 pub use stats::{CREATE_SESSION, ConnStats, Latency};
 
 /// What a connection reads: the tree under a guard, and the watch tables.
@@ -124,7 +125,7 @@ enum Held {
 #[derive(Debug)]
 struct Waiting {
     /// The whole frame.
-    body: Box<[u8]>,
+    body: Bytes,
     since: Instant,
     /// Those of the connection when it came: an auth that overtakes it does not count for it (`Request.authInfo`).
     ids: Ids,
@@ -384,14 +385,16 @@ impl Conn {
         match op {
             Some(op) if op.is_write() && self.send_reads_ahead(world) => {
                 self.held.push_back(Held::AtNode { xid: header.xid, op, since: now, expected: 0 });
-                self.forward(header.xid, op, payload, self.ids.clone());
+                let body = self.copies.of(payload);
+                self.forward(header.xid, op, body, self.ids.clone(), 0);
             }
             Some(op) if planted!(ReadOvertakesWrite) && !op.is_write() => {
                 self.answer(now, &Asked { header, payload, since: now, ids: None }, world, out);
             }
             _ if !self.held.is_empty() => {
                 self.held_bytes += body.len();
-                self.held.push_back(Held::Behind(Waiting { body: body.into(), since: now, ids: self.ids.clone() }));
+                let body = self.copies.of(body);
+                self.held.push_back(Held::Behind(Waiting { body, since: now, ids: self.ids.clone() }));
             }
             _ => self.answer(now, &Asked { header, payload, since: now, ids: None }, world, out),
         }
@@ -424,20 +427,21 @@ impl Conn {
             let Held::Behind(Waiting { body, ids, .. }) = before else { break };
             self.expected += expected;
             self.held_bytes -= body.len().min(self.held_bytes);
-            self.forward(xid, op, body.get(HEADER_LEN..).unwrap_or_default(), ids);
+            self.forward(xid, op, body.slice(HEADER_LEN..), ids, expected);
         }
         true
     }
 
-    fn forward(&mut self, xid: Xid, op: OpCode, payload: &[u8], ids: Ids) {
-        self.held_bytes += payload.len();
+    fn forward(&mut self, xid: Xid, op: OpCode, body: Bytes, ids: Ids, answer_bytes: usize) {
+        self.held_bytes += body.len();
         self.effects.push_back(Effect::Request(Request {
             conn: self.id,
             session: self.session,
             xid,
             op,
-            body: self.copies.of(payload),
+            body,
             ids,
+            answer_bytes,
         }));
     }
 
@@ -476,13 +480,19 @@ impl Conn {
                 reply::encode_write(xid, zxid.wire(), &result, out);
                 self.answered_by_node(now, xid, zxid, out);
             }
-            Delivery::Answer { xid, zxid, frame, over_watched } => {
+            Delivery::Answers { xid: last, count, zxid, frames, over_watched } => {
                 self.events_upto(zxid, out);
-                out.extend_from_slice(&frame);
+                out.extend_from_slice(&frames);
                 if over_watched {
                     return self.close_for(Complaint::OverWatched);
                 }
-                self.answered_by_node(now, xid, zxid, out);
+                for left in (0..count).rev() {
+                    let asked = match self.held.front() {
+                        Some(Held::AtNode { xid, .. }) if left > 0 => *xid,
+                        _ => last,
+                    };
+                    self.answered_by_node(now, asked, zxid, out);
+                }
             }
             Delivery::Connected { session, password, timeout_ms } => {
                 self.phase = Phase::Open;
@@ -556,7 +566,7 @@ impl Conn {
             let before = self.held.get_mut(next).map(|held| std::mem::replace(held, sent));
             let Some(Held::Behind(Waiting { body, ids, .. })) = before else { break };
             self.held_bytes -= body.len().min(self.held_bytes);
-            self.forward(header.xid, op, body.get(HEADER_LEN..).unwrap_or_default(), ids);
+            self.forward(header.xid, op, body.slice(HEADER_LEN..), ids, 0);
             next += 1;
         }
         if self.held.is_empty() {

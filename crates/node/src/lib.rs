@@ -28,5 +28,5 @@ pub mod node;
 pub mod conn;
 
 pub use config::{NodeConfig, Now};
-pub use message::{Connect, Delivery, Effect, Input, OverQuota, Request};
+pub use message::{Connect, Delivery, Effect, Input, OverQuota, Request, Step};
 pub use node::Node;

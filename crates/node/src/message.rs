@@ -24,12 +24,14 @@ pub struct Request {
     pub session: SessionId,
     /// Echoed in the reply.
     pub xid: Xid,
-    /// A write (see [`OpCode::is_write`]), or one of the reads that [`crate::conn::answer_read`] answers.
+    /// A write (see [`OpCode::is_write`]), or one of the reads that [`crate::conn::answer_reads`] answers.
     pub op: OpCode,
     /// Body of the frame, not decoded yet.
     pub body: Bytes,
     /// Ids of the connection when the request arrived.
     pub ids: Ids,
+    /// About how many bytes the answer has, if it is a read.
+    pub answer_bytes: usize,
 }
 
 /// A handshake, after the checks that need no session table.
@@ -76,6 +78,8 @@ pub enum Input {
         upto: Zxid,
         /// One result a txn, in order.
         outcomes: Vec<Outcome>,
+        /// One for [`Step::Reads`] each, in order; `None` where the connection is gone.
+        answers: Vec<Option<Delivery>>,
     },
     /// No log space can be reserved: refuse writes (`true`), or space is back (`false`).
     DiskFull(bool),
@@ -91,11 +95,13 @@ pub enum Effect {
         /// Payload of the log record.
         payload: Bytes,
     },
-    /// Apply to the shared tree in this order; answer with [`Input::Applied`].
-    Apply(Vec<LoggedTxn>),
-    /// Answer from the tree as it is now, before anything that follows this effect, and hand the answer to the connection
-    /// ([`crate::conn::answer_read`]).
-    Read(Request),
+    /// Do this with the shared tree, in this order; answer with [`Input::Applied`].
+    Apply {
+        /// Last of the txns, or of those before them if there are only reads.
+        upto: Zxid,
+        /// Few enough for one guard of the tree.
+        steps: Vec<Step>,
+    },
     /// A limit was exceeded that is not enforced: tell the operator.
     OverQuota(OverQuota),
     /// A session was not heard of in time, and ends: tell the operator.
@@ -107,6 +113,16 @@ pub enum Effect {
     },
     /// Hand something to a connection; connections that are gone are skipped.
     Deliver(ConnId, Delivery),
+}
+
+/// What is done with the shared tree.
+#[derive(Debug)]
+pub enum Step {
+    /// A txn is applied.
+    Txn(LoggedTxn),
+    /// Reads of one connection are answered: they see what stands before them, and not what follows
+    /// ([`crate::conn::answer_reads`]).
+    Reads(Vec<Request>),
 }
 
 /// A quota that is exceeded.
@@ -143,14 +159,16 @@ pub enum Delivery {
         /// Body or error.
         result: Result<Body, ErrorCode>,
     },
-    /// The answer to a read that was sent through the node.
-    Answer {
-        /// Of the request.
+    /// The answers to reads that were sent through the node.
+    Answers {
+        /// Of the last of them.
         xid: Xid,
-        /// Last txn applied when it was made.
+        /// How many.
+        count: usize,
+        /// Last txn applied when they were made.
         zxid: Zxid,
-        /// The whole frame.
-        frame: Vec<u8>,
+        /// The whole frames.
+        frames: Vec<u8>,
         /// The connection watches more than it may and is to be closed.
         over_watched: bool,
     },

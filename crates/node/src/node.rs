@@ -24,7 +24,7 @@ use crate::answer::{Answer, Waiting};
 use crate::auth::{AuthRules, Ids};
 use crate::config::{NodeConfig, Now};
 use crate::conn::Complaint;
-use crate::message::{Connect, Delivery, Effect, Input, Request};
+use crate::message::{Connect, Delivery, Effect, Input, Request, Step};
 use crate::outstanding::Outstanding;
 use crate::password::Passwords;
 use crate::prepare::{Prepare, data_len, makes_ephemeral};
@@ -37,6 +37,10 @@ const CLOSE_LIST_MAX: usize = 4096;
 /// Txns applied under one write guard, at most; and bytes of data in them. Keeps readers from waiting.
 const APPLY_BATCH_MAX: usize = 64;
 const APPLY_BATCH_BYTES_MAX: usize = 64 << 10;
+
+/// Reads of one connection that are one step, and bytes of the answer to each but the first.
+const RUN_MAX: usize = 32;
+const READ_OF_A_RUN_BYTES_MAX: usize = 2 << 10;
 
 /// Bytes of a block from which payloads are cut.
 const PAYLOAD_BLOCK: usize = 64 << 10;
@@ -66,8 +70,11 @@ pub struct Node {
     /// Txns proposed and not yet handed out to be applied.
     proposed: VecDeque<LoggedTxn>,
     waiting: VecDeque<Waiting>,
-    /// The txns behind which reads wait in `waiting`: nothing later is handed out before these are answered.
-    reads: VecDeque<Zxid>,
+    /// Reads not yet handed out to be answered, with the txn behind which they stand: those of one connection that follow
+    /// each other share an entry, here and in `waiting`.
+    reads: VecDeque<(Zxid, Vec<Request>)>,
+    /// Last txn that was handed out.
+    handed_out: Zxid,
     applied: Zxid,
     /// Until this txn is applied no request is prepared: it changes more than the table of changes can say.
     barrier: Option<Zxid>,
@@ -97,6 +104,7 @@ impl Node {
             next_reap: now.instant + config.reap_interval,
             ages: Ages::default(),
             zab: Zab::standalone(tree.last_zxid()),
+            handed_out: tree.last_zxid(),
             applied: tree.last_zxid(),
             outstanding: Outstanding::new(digest),
             config,
@@ -145,7 +153,7 @@ impl Node {
                 self.zab.handle(gk_zab::Input::Durable { upto });
                 self.drain_zab();
             }
-            Input::Applied { upto, outcomes } => self.applied(now, upto, outcomes, tree),
+            Input::Applied { upto, outcomes, answers } => self.applied(now, upto, (outcomes, answers), tree),
             Input::DiskFull(full) => self.disk_full = full,
         }
     }
@@ -214,8 +222,11 @@ impl Node {
         let unapplied = self.zab.proposed().0 - self.applied.0;
         assert_eq!(u64::try_from(takers), Ok(unapplied), "one waiting entry a txn");
         assert!(self.waiting.iter().is_sorted_by_key(|waiting| waiting.zxid), "replies leave in zxid order");
-        let reads = self.waiting.iter().filter(|waiting| matches!(waiting.answer, Answer::Read(_)));
-        assert!(reads.map(|waiting| waiting.zxid).eq(self.reads.iter().copied()), "each read stops what is behind it");
+        let reads = self.waiting.iter().rev().filter(|waiting| matches!(waiting.answer, Answer::Reads(_)));
+        let waits = |(waiting, (zxid, _)): (&Waiting, &(Zxid, Vec<Request>))| waiting.zxid == *zxid;
+        assert!(reads.zip(self.reads.iter().rev()).all(waits), "each read has its place");
+        let overtaken = self.reads.front().is_some_and(|(zxid, _)| *zxid <= self.handed_out);
+        assert!(!overtaken, "a read that could be answered is handed out");
     }
 
     fn connect(&mut self, now: Now, connect: Connect) {
@@ -321,10 +332,18 @@ impl Node {
 
     /// A read behind a write and ahead of another one of its connection: it sees the first and not the second.
     fn read(&mut self, request: Request) {
-        let zxid = self.zab.proposed();
-        self.reads.push_back(zxid);
-        self.waiting.push_back(Waiting { zxid, takes_outcome: false, answer: Answer::Read(request) });
-        self.flush_answers();
+        let (zxid, conn) = (self.zab.proposed(), request.conn);
+        let is_next = matches!(self.waiting.back(), Some(Waiting { answer: Answer::Reads(last), .. }) if *last == conn);
+        let is_small = request.answer_bytes <= READ_OF_A_RUN_BYTES_MAX;
+        if let Some((place, run)) = self.reads.back_mut().filter(|_| is_next && is_small)
+            && *place == zxid
+            && run.len() < RUN_MAX
+        {
+            return run.push(request);
+        }
+        self.waiting.push_back(Waiting { zxid, takes_outcome: false, answer: Answer::Reads(conn) });
+        self.reads.push_back((zxid, vec![request]));
+        self.commit(self.zab.committed());
     }
 
     fn write(&mut self, now: Now, request: &Request, write: Write, tree: &Tree) {
@@ -483,44 +502,53 @@ impl Node {
         }
     }
 
-    /// Hands committed txns out in batches small enough that no reader waits long, up to the next read that has its place
-    /// among them.
+    /// Hands out committed txns, and the reads that stand between them, in batches small enough that no reader waits long.
     fn commit(&mut self, upto: Zxid) {
-        let room = self.proposed.len().min(APPLY_BATCH_MAX);
-        let (mut batch, mut bytes) = (Vec::with_capacity(room), 0);
-        let reads = self.reads.front().copied();
-        let is_next = |logged: &LoggedTxn| {
-            let zxid = logged.header.zxid;
-            zxid <= upto && reads.is_none_or(|read| zxid <= read)
-        };
-        while self.proposed.front().is_some_and(is_next) {
-            let Some(logged) = self.proposed.pop_front() else { break };
-            bytes += data_len(&logged.txn);
-            batch.push(logged);
-            if batch.len() >= APPLY_BATCH_MAX || bytes >= APPLY_BATCH_BYTES_MAX {
-                self.effects.push_back(Effect::Apply(std::mem::take(&mut batch)));
-                bytes = 0;
+        let room = (self.proposed.len() + self.reads.len()).min(APPLY_BATCH_MAX);
+        let (mut steps, mut count, mut bytes) = (Vec::with_capacity(room), 0, 0);
+        loop {
+            if let Some((_, run)) = self.reads.pop_front_if(|(zxid, _)| *zxid <= self.handed_out) {
+                bytes += run.iter().map(|read| read.answer_bytes).sum::<usize>();
+                count += run.len();
+                steps.push(Step::Reads(run));
+            } else if let Some(logged) = self.proposed.pop_front_if(|logged| logged.header.zxid <= upto) {
+                bytes += data_len(&logged.txn);
+                count += 1;
+                self.handed_out = logged.header.zxid;
+                steps.push(Step::Txn(logged));
+            } else {
+                break;
+            }
+            if count >= APPLY_BATCH_MAX || bytes >= APPLY_BATCH_BYTES_MAX {
+                self.effects.push_back(Effect::Apply { upto: self.handed_out, steps: std::mem::take(&mut steps) });
+                (count, bytes) = (0, 0);
             }
         }
-        if !batch.is_empty() {
-            self.effects.push_back(Effect::Apply(batch));
+        if !steps.is_empty() {
+            self.effects.push_back(Effect::Apply { upto: self.handed_out, steps });
         }
     }
 
-    fn applied(&mut self, now: Now, upto: Zxid, outcomes: Vec<Outcome>, tree: &Tree) {
-        assert!(upto > self.applied && upto <= self.zab.committed(), "applied {upto:?} after {:?}", self.applied);
-        let mut outcomes = outcomes.into_iter();
-        while self.waiting.front().is_some_and(|waiting| waiting.zxid <= upto) {
-            let Some(waiting) = self.waiting.pop_front() else { break };
+    fn applied(&mut self, now: Now, upto: Zxid, results: (Vec<Outcome>, Vec<Option<Delivery>>), tree: &Tree) {
+        assert!(upto >= self.applied && upto <= self.zab.committed(), "applied {upto:?} after {:?}", self.applied);
+        let (mut outcomes, mut answers) = (results.0.into_iter(), results.1.into_iter());
+        while let Some(waiting) = self.waiting.pop_front_if(|waiting| waiting.zxid <= upto) {
+            if let Answer::Reads(conn) = waiting.answer {
+                let Some(answer) = answers.next() else {
+                    // It came after these were handed out.
+                    self.waiting.push_front(waiting);
+                    break;
+                };
+                answer.into_iter().for_each(|answer| self.deliver(conn, answer));
+                continue;
+            }
             let outcome = if waiting.takes_outcome { outcomes.next() } else { None };
             self.applied = waiting.zxid;
             self.answer(waiting, outcome);
         }
-        assert!(outcomes.next().is_none(), "more outcomes than txns");
+        assert!(outcomes.next().is_none() && answers.next().is_none(), "more results than there was to do");
         self.applied = upto;
         self.outstanding.applied(upto);
-        // What a read held back follows it.
-        self.commit(self.zab.committed());
         if self.barrier.is_some_and(|barrier| barrier <= upto) {
             self.barrier = None;
             let held = std::mem::take(&mut self.held);
@@ -540,10 +568,7 @@ impl Node {
             }
             Answer::Refused { conn, xid, code } => self.deliver(conn, Delivery::Reply { xid, zxid, result: Err(code) }),
             Answer::Now { conn, xid, result } => self.deliver(conn, Delivery::Reply { xid, zxid, result }),
-            Answer::Read(request) => {
-                self.reads.pop_front();
-                self.effects.push_back(Effect::Read(request));
-            }
+            Answer::Reads(_) => unreachable!("answers to reads come with what was applied"),
             Answer::Connected { conn, session, timeout_ms } => self.connected(conn, session, timeout_ms),
             Answer::Closed { conn, session, reply } => {
                 self.sessions.remove(session);
@@ -564,8 +589,11 @@ impl Node {
     }
 
     fn flush_answers(&mut self) {
-        while self.waiting.front().is_some_and(|waiting| !waiting.takes_outcome && waiting.zxid <= self.applied) {
-            let Some(waiting) = self.waiting.pop_front() else { break };
+        let applied = self.applied;
+        let needs_nothing = |waiting: &mut Waiting| {
+            !waiting.takes_outcome && waiting.zxid <= applied && !matches!(waiting.answer, Answer::Reads(_))
+        };
+        while let Some(waiting) = self.waiting.pop_front_if(needs_nothing) {
             self.answer(waiting, None);
         }
     }

@@ -3,17 +3,18 @@
 //! Writing to the shared tree happens here alone. Under the write guard txns are applied and the watches they fire are
 //! put into outboxes; everything else (replies, wake-ups, freeing) happens outside.
 
+use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use gk_node::{Delivery, Effect, Input, Node, OverQuota, Request};
+use gk_node::conn::World;
+use gk_node::{Delivery, Effect, Input, Node, OverQuota, Request, Step};
 use gk_proto::acl::perm;
-use gk_proto::txn::LoggedTxn;
 use gk_proto::{ConnId, Instant, Millis, SessionId, Zxid};
-use gk_tree::{Change, ChangeSink, DeadOwner, Outcome, Watches};
+use gk_tree::{Change, ChangeSink, DeadOwner, Tree, Watches};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
@@ -175,8 +176,7 @@ impl Driver {
             while let Some(effect) = self.node.poll_effect() {
                 match effect {
                     Effect::Append { zxid, payload } => self.appends.push((zxid, payload)),
-                    Effect::Apply(txns) => self.apply(txns),
-                    Effect::Read(request) => self.read(&request),
+                    Effect::Apply { upto, steps } => self.apply(upto, &steps),
                     Effect::OverQuota(over) => self.over_quota(&over),
                     Effect::Expiring { session, timeout_ms } => {
                         info!("Expiring session {session}, timeout of {timeout_ms}ms exceeded");
@@ -198,35 +198,40 @@ impl Driver {
         }
     }
 
-    fn apply(&mut self, txns: Vec<LoggedTxn>) {
-        let Some(upto) = txns.last().map(|logged| logged.header.zxid) else { return };
+    /// All of it under one guard. Events go into the outboxes at once, answers and results by way of the node.
+    fn apply(&mut self, upto: Zxid, steps: &[Step]) {
         let shared = self.shared.clone();
         let to_wake = &mut self.to_wake;
-        let outcomes: Vec<Outcome> = shared.tree.write(|tree| {
-            let mut watches = shared.watches.lock();
-            let mut firing = Firing { shared: &shared, watches: &mut watches, to_wake };
-            let apply = |logged: &LoggedTxn| {
-                let outcome = tree.apply(&logged.header, &logged.txn, &mut firing);
-                let (want, have) = (logged.digest, tree.digest());
-                assert!(want.is_none() || have.is_none() || want == have, "digest after {:?}", logged.header.zxid);
-                shared.note_digest(logged.header.zxid, have);
-                outcome
+        let (mut outcomes, mut answers) = (Vec::with_capacity(steps.len()), Vec::new());
+        if steps.iter().all(|step| matches!(step, Step::Reads(_))) {
+            let read = |step: &Step| match step {
+                Step::Reads(requests) => answer(&shared, requests, &shared.world()),
+                Step::Txn(_) => unreachable!("reads only"),
             };
-            txns.iter().map(apply).collect()
-        });
-        self.follow_ups.push(Input::Applied { upto, outcomes });
-    }
-
-    /// Answers a read that has its place between two txns. Its connection may end meanwhile, and with it its watches: one
-    /// that was set after that is taken back.
-    fn read(&mut self, request: &Request) {
-        let Some(link) = self.shared.link(request.conn) else { return };
-        let answer = gk_node::conn::answer_read(request, &self.shared.rules, &self.shared.world());
-        if self.shared.link(request.conn).is_none() {
-            self.shared.watches.lock().drop_conn(request.conn);
-            return;
+            answers.extend(steps.iter().map(read));
+        } else {
+            shared.tree.write(|tree| {
+                let mut watches = shared.watches.lock();
+                for step in steps {
+                    match step {
+                        Step::Txn(logged) => {
+                            let mut firing = Firing { shared: &shared, watches: &mut watches, to_wake };
+                            let outcome = tree.apply(&logged.header, &logged.txn, &mut firing);
+                            let (want, have) = (logged.digest, tree.digest());
+                            let is_same = want.is_none() || have.is_none() || want == have;
+                            assert!(is_same, "digest after {:?}", logged.header.zxid);
+                            shared.note_digest(logged.header.zxid, have);
+                            outcomes.push(outcome);
+                        }
+                        Step::Reads(requests) => {
+                            let world = Alone { tree, watches: RefCell::new(&mut watches) };
+                            answers.push(answer(&shared, requests, &world));
+                        }
+                    }
+                }
+            });
         }
-        push(&link, answer, &mut self.to_wake);
+        self.follow_ups.push(Input::Applied { upto, outcomes, answers });
     }
 
     /// One line a second at most: a client over its limit may write thousands of times.
@@ -265,6 +270,34 @@ impl Drop for Driver {
     /// However this thread ends: nobody is left waiting for an answer of it.
     fn drop(&mut self) {
         self.shared.inbox.close();
+    }
+}
+
+/// Answers reads that have their place between two txns; none if their connection has ended. It may end meanwhile, and with
+/// it its watches: one that was set after that is taken back.
+fn answer(shared: &Shared, requests: &[Request], world: &impl World) -> Option<Delivery> {
+    let conn = requests.first()?.conn;
+    let answer = gk_node::conn::answer_reads(requests, &shared.rules, world);
+    if shared.links.read().contains_key(&conn) {
+        return Some(answer);
+    }
+    world.watches(|watches| watches.drop_conn(conn));
+    None
+}
+
+/// The tree and the watches as they are between two txns of one guard.
+struct Alone<'a> {
+    tree: &'a Tree,
+    watches: RefCell<&'a mut Watches>,
+}
+
+impl World for Alone<'_> {
+    fn tree(&self) -> &Tree {
+        self.tree
+    }
+
+    fn watches<R>(&self, change: impl FnOnce(&mut Watches) -> R) -> R {
+        change(&mut self.watches.borrow_mut())
     }
 }
 

@@ -259,18 +259,16 @@ impl Checker {
         self.is_set_back = true;
     }
 
-    /// The server is about to apply these txns.
-    pub(crate) fn applying(&mut self, txns: &[LoggedTxn]) {
-        for logged in txns {
-            let zxid = logged.header.zxid;
-            match self.proposed.remove(&zxid) {
-                Some(proposed) if proposed == *logged => {}
-                other => return self.fail(&format!("I3 {zxid:?} is applied as {logged:?}, proposed as {other:?}")),
-            }
-            self.counts.txns += 1;
-            let verdict = self.model.apply(logged);
-            self.judge(verdict.map_err(|what| if what.starts_with('I') { what } else { format!("I15 {what}") }));
+    /// The server is about to apply this txn.
+    pub(crate) fn applying(&mut self, logged: &LoggedTxn) {
+        let zxid = logged.header.zxid;
+        match self.proposed.remove(&zxid) {
+            Some(proposed) if proposed == *logged => {}
+            other => return self.fail(&format!("I3 {zxid:?} is applied as {logged:?}, proposed as {other:?}")),
         }
+        self.counts.txns += 1;
+        let verdict = self.model.apply(logged);
+        self.judge(verdict.map_err(|what| if what.starts_with('I') { what } else { format!("I15 {what}") }));
     }
 
     /// A session is heard.
@@ -297,7 +295,7 @@ impl Checker {
             Delivery::Connected { session, .. } => Some(*session),
             Delivery::Event { .. }
             | Delivery::Reply { .. }
-            | Delivery::Answer { .. }
+            | Delivery::Answers { .. }
             | Delivery::Refused(_)
             | Delivery::Close => None,
         };

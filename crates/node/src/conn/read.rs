@@ -264,24 +264,28 @@ impl Asker<'_> {
     }
 }
 
-/// Answers a read that came through the node, from the tree as it is now.
+/// Answers reads of one connection that came through the node, from the tree as it is now.
 ///
 /// A long child list is encoded at once here; `expected` keeps those away that were long when they were sent.
-pub fn answer_read(request: &Request, rules: &AuthRules, world: &impl World) -> Delivery {
-    let Request { conn, session, xid, op, body, ids } = request;
+pub fn answer_reads(requests: &[Request], rules: &AuthRules, world: &impl World) -> Delivery {
     let zxid = world.tree().last_zxid();
     let steps = Cell::new(0);
-    let mut asker = Asker { conn: *conn, session: *session, ids, rules, steps: &steps, is_over_watched: false };
-    let mut frame = Vec::new();
-    match Read::decode(*op, body) {
-        Some(Ok(read)) => asker.encode(*xid, zxid.wire(), &read, world, &mut frame),
-        Some(Err(_)) => reply::encode_bare(*xid, zxid.wire(), ErrorCode::MarshallingError, &mut frame),
-        None => {
-            assert_eq!(*op, OpCode::Ping, "only reads and pings are sent through the node");
-            reply::encode_bare(Xid::PING, zxid.wire(), ErrorCode::Ok, &mut frame);
+    let mut frames = Vec::with_capacity(requests.iter().map(|request| request.answer_bytes).sum());
+    let mut over_watched = false;
+    for Request { conn, session, xid, op, body, ids, answer_bytes: _ } in requests {
+        let mut asker = Asker { conn: *conn, session: *session, ids, rules, steps: &steps, is_over_watched: false };
+        match Read::decode(*op, body) {
+            Some(Ok(read)) => asker.encode(*xid, zxid.wire(), &read, world, &mut frames),
+            Some(Err(_)) => reply::encode_bare(*xid, zxid.wire(), ErrorCode::MarshallingError, &mut frames),
+            None => {
+                assert_eq!(*op, OpCode::Ping, "only reads and pings are sent through the node");
+                reply::encode_bare(Xid::PING, zxid.wire(), ErrorCode::Ok, &mut frames);
+            }
         }
+        over_watched |= asker.is_over_watched;
     }
-    Delivery::Answer { xid: *xid, zxid, frame, over_watched: asker.is_over_watched }
+    let last = requests.last().expect("INVARIANT: there is no run without a read");
+    Delivery::Answers { xid: last.xid, count: requests.len(), zxid, frames, over_watched }
 }
 
 /// About how many bytes the answer has, if the request may be sent through the node.

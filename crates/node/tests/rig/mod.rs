@@ -7,7 +7,7 @@ use std::sync::Arc;
 use gk_node::auth::{AuthRules, DigestAlgorithm, DigestScheme, IpScheme};
 use gk_node::conn::{self, Conn, World};
 use gk_node::password::Passwords;
-use gk_node::{Delivery, Effect, Input, Node, NodeConfig, Now};
+use gk_node::{Delivery, Effect, Input, Node, NodeConfig, Now, Step};
 use gk_proto::acl::{self, perm};
 use gk_proto::connect::ConnectRequest;
 use gk_proto::jute::{Reader, Write};
@@ -17,7 +17,7 @@ use gk_proto::request::Header;
 use gk_proto::stat::{OwnerRules, Stat};
 use gk_proto::txn::LoggedTxn;
 use gk_proto::{ConnId, ErrorCode, Instant, Millis, SessionId, WallTime, Xid, Zxid, multi};
-use gk_tree::{Change, ChangeSink, DeadOwner, Outcome, Tree, TreeOptions, Watches};
+use gk_tree::{Change, ChangeSink, DeadOwner, Tree, TreeOptions, Watches};
 
 /// Everything of one server.
 pub(crate) struct Rig {
@@ -31,6 +31,8 @@ pub(crate) struct Rig {
     /// Appended and not yet durable, while the disk is held.
     undurable: VecDeque<Zxid>,
     disk_held: bool,
+    /// What was applied, which the node hears of before anything else.
+    applied: VecDeque<Input>,
     inputs: VecDeque<Input>,
     pumping: bool,
     next_conn: u64,
@@ -112,6 +114,7 @@ impl Rig {
             clients: BTreeMap::new(),
             undurable: VecDeque::new(),
             disk_held: false,
+            applied: VecDeque::new(),
             inputs: VecDeque::new(),
             pumping: false,
             next_conn: 1,
@@ -274,7 +277,7 @@ impl Rig {
             while let Some(effect) = self.node.poll_effect() {
                 self.effect(effect);
             }
-            if let Some(input) = self.inputs.pop_front() {
+            if let Some(input) = self.applied.pop_front().or_else(|| self.inputs.pop_front()) {
                 self.node.handle(self.now, input, &self.tree);
             } else if let Some(upto) = self.undurable.back().copied().filter(|_| !self.disk_held) {
                 self.undurable.clear();
@@ -293,11 +296,7 @@ impl Rig {
                 self.trace.push(format!("log {zxid:?} {}", summary(&logged)));
                 self.undurable.push_back(zxid);
             }
-            Effect::Apply(txns) => self.apply(&txns),
-            Effect::Read(request) => {
-                let answer = conn::answer_read(&request, &self.rules, &Reading(&self.tree, &self.watches));
-                self.deliver(request.conn, answer);
-            }
+            Effect::Apply { upto, steps } => self.apply(upto, &steps),
             Effect::Expiring { session, timeout_ms } => {
                 self.trace.push(format!("{session} expires after {timeout_ms} ms"));
             }
@@ -308,25 +307,31 @@ impl Rig {
         }
     }
 
-    fn apply(&mut self, txns: &[LoggedTxn]) {
-        let mut watches = self.watches.borrow_mut();
-        let mut firing = Firing { watches: &mut watches, events: Vec::new() };
-        let mut outcomes: Vec<Outcome> = Vec::new();
-        for logged in txns {
-            outcomes.push(self.tree.apply(&logged.header, &logged.txn, &mut firing));
-            if let (Some(want), Some(have)) = (logged.digest, self.tree.digest()) {
-                assert_eq!(want, have, "predicted digest of {:?}", logged.header.zxid);
+    fn apply(&mut self, upto: Zxid, steps: &[Step]) {
+        let (mut outcomes, mut answers, mut events) = (Vec::new(), Vec::new(), Vec::new());
+        for step in steps {
+            match step {
+                Step::Txn(logged) => {
+                    let mut watches = self.watches.borrow_mut();
+                    let mut firing = Firing { watches: &mut watches, events: Vec::new() };
+                    outcomes.push(self.tree.apply(&logged.header, &logged.txn, &mut firing));
+                    events.append(&mut firing.events);
+                    if let (Some(want), Some(have)) = (logged.digest, self.tree.digest()) {
+                        assert_eq!(want, have, "predicted digest of {:?}", logged.header.zxid);
+                    }
+                }
+                Step::Reads(requests) => {
+                    let world = Reading(&self.tree, &self.watches);
+                    answers.push(Some(conn::answer_reads(requests, &self.rules, &world)));
+                }
             }
         }
-        let events = firing.events;
-        drop(watches);
         for (conn, delivery, acl) in events {
             if self.rules.allows(&acl, perm::READ, &[]) {
                 self.deliver(conn, delivery);
             }
         }
-        let upto = txns.last().expect("an apply is never empty").header.zxid;
-        self.inputs.push_front(Input::Applied { upto, outcomes });
+        self.applied.push_back(Input::Applied { upto, outcomes, answers });
     }
 
     fn deliver(&mut self, conn: ConnId, delivery: Delivery) {

@@ -57,6 +57,8 @@ pub(crate) struct Tap {
     watching: Watching,
     /// Txns up to this one have been turned into events that are expected.
     fired: Zxid,
+    /// The ids from the changes behind a txn on.
+    later_ids: VecDeque<(Zxid, Vec<Id>)>,
     expected: VecDeque<(Zxid, EventType, String)>,
     caught_up: Vec<(EventType, String)>,
     inline_deletes: usize,
@@ -98,6 +100,7 @@ impl Tap {
             last_write: Zxid::ZERO,
             watching: Watching::default(),
             fired: Zxid::ZERO,
+            later_ids: VecDeque::new(),
             expected: VecDeque::new(),
             caught_up: Vec::new(),
             inline_deletes: how.inline_deletes,
@@ -145,9 +148,12 @@ impl Tap {
         if !self.greeted {
             return Ok(());
         }
+        // A read ahead of a write may have its place before `at`, and set a watch there.
+        if self.pending.iter().any(|asked| asked.op.is_write()) {
+            return Ok(());
+        }
         self.fire(model, at);
-        let waits = self.pending.iter().any(|asked| asked.op.is_write());
-        match self.expected.front().filter(|(of, ..)| *of <= at && !waits) {
+        match self.expected.front().filter(|(of, ..)| *of <= at) {
             Some(late) => Err(format!("{:?}: I21 event {late:?} is not told at {at:?}", self.conn)),
             None => Ok(()),
         }
@@ -192,9 +198,7 @@ impl Tap {
         }
         let asked = self.asked(header.xid)?;
         if asked.op == OpCode::Auth {
-            // What fired before was held against the ids of before.
-            self.fire(model, at);
-            return self.authenticated(&asked, header.err);
+            return self.authenticated(&asked, header.err, at);
         }
         let zxid = Zxid::from_wire(header.zxid);
         if header.zxid < 0 || zxid > model.last() {
@@ -223,14 +227,15 @@ impl Tap {
         }
     }
 
-    fn authenticated(&mut self, asked: &Asked, err: i32) -> Verdict {
+    fn authenticated(&mut self, asked: &Asked, err: i32, at: Zxid) -> Verdict {
         let packet = AuthPacket::decode(&asked.body).map_err(|error| format!("I25 {error}"))?;
         let is_known = packet.scheme.as_deref() == Some(DIGEST.name());
         if is_known != (err == 0) {
             return Err(format!("I25 scheme {:?} answered with {err}", packet.scheme));
         }
         let told = self.earned.get(..asked.ids).unwrap_or_default();
-        self.asker.ids = told.to_vec();
+        // What fired before is held against the ids of before.
+        self.later_ids.push_back((at, told.to_vec()));
         Ok(())
     }
 
@@ -254,6 +259,15 @@ impl Tap {
 
     /// Turns changes up to a txn into events that must come.
     fn fire(&mut self, model: &Model, upto: Zxid) {
+        while let Some((at, ids)) = self.later_ids.pop_front_if(|(at, _)| *at <= upto) {
+            self.fire_with_ids(model, at);
+            self.asker.ids = ids;
+        }
+        self.fire_with_ids(model, upto);
+    }
+
+    /// The same while the ids stay.
+    fn fire_with_ids(&mut self, model: &Model, upto: Zxid) {
         if upto <= self.fired {
             return;
         }

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use gk_node::{Delivery, Effect, Input, Node};
+use gk_node::{Delivery, Effect, Input, Node, Step};
 use gk_proto::acl::{self, AclList, perm};
 use gk_proto::txn::{LoggedTxn, Txn, TxnHeader};
 use gk_proto::watch::EventType;
@@ -190,15 +190,7 @@ impl Server {
                 around.checker.proposed(zxid, &payload, around.server_instant());
                 self.node.appends.push((zxid, payload));
             }
-            Effect::Apply(txns) => self.apply(around, &txns),
-            Effect::Read(request) => {
-                if !self.conns.contains_key(&request.conn) {
-                    return;
-                }
-                let world = Guarded::new(&self.tree, &mut self.watches);
-                let answer = gk_node::conn::answer_read(&request, &self.rules, &world);
-                self.push(around, request.conn, answer);
-            }
+            Effect::Apply { upto, steps } => self.apply(around, upto, &steps),
             Effect::OverQuota(_) | Effect::Expiring { .. } => {}
             Effect::Deliver(conn, delivery) => {
                 around.checker.told(conn, &delivery);
@@ -230,22 +222,18 @@ impl Server {
         }
     }
 
-    fn apply(&mut self, around: &mut Around, txns: &[LoggedTxn]) {
-        let Some(upto) = txns.last().map(|logged| logged.header.zxid) else { return };
-        around.note(|| format!("applies up to {upto:?}: {txns:?}"));
-        around.checker.applying(txns);
-        let mut outcomes: Vec<Outcome> = Vec::new();
-        let mut told = Vec::new();
-        for logged in txns {
-            let anybody = around.options.lie == Some(Lie::EventToAnybody);
-            let server = (&mut self.watches, &self.conns, &*self.rules);
-            let mut firing = Firing { server, told: &mut told, anybody };
-            outcomes.push(self.tree.apply(&logged.header, &logged.txn, &mut firing));
-            let (want, have) = (logged.digest, self.tree.digest());
-            if want.is_some() && have.is_some() && want != have {
-                around
-                    .checker
-                    .fail(&format!("I12 the digest after {:?} is {have:x?}, not {want:x?}", logged.header.zxid));
+    fn apply(&mut self, around: &mut Around, upto: Zxid, steps: &[Step]) {
+        around.note(|| format!("applies up to {upto:?}: {steps:?}"));
+        let (mut outcomes, mut answers, mut told) = (Vec::new(), Vec::new(), Vec::new());
+        for step in steps {
+            match step {
+                Step::Txn(logged) => outcomes.push(self.apply_one(around, logged, &mut told)),
+                Step::Reads(requests) => {
+                    let is_there = requests.first().is_some_and(|first| self.conns.contains_key(&first.conn));
+                    let world = Guarded::new(&self.tree, &mut self.watches);
+                    let answer = || gk_node::conn::answer_reads(requests, &self.rules, &world);
+                    answers.push(is_there.then(answer));
+                }
             }
         }
         if around.lies(Lie::TreeChanged) {
@@ -257,7 +245,19 @@ impl Server {
         for (conn, delivery) in told {
             self.push(around, conn, delivery);
         }
-        self.node.follow_ups.push_back(Input::Applied { upto, outcomes });
+        self.node.follow_ups.push_back(Input::Applied { upto, outcomes, answers });
+    }
+
+    fn apply_one(&mut self, around: &mut Around, logged: &LoggedTxn, told: &mut Told) -> Outcome {
+        around.checker.applying(logged);
+        let anybody = around.options.lie == Some(Lie::EventToAnybody);
+        let server = (&mut self.watches, &self.conns, &*self.rules);
+        let outcome = self.tree.apply(&logged.header, &logged.txn, &mut Firing { server, told, anybody });
+        let (want, have) = (logged.digest, self.tree.digest());
+        if want.is_some() && have.is_some() && want != have {
+            around.checker.fail(&format!("I12 the digest after {:?} is {have:x?}, not {want:x?}", logged.header.zxid));
+        }
+        outcome
     }
 
     /// Gives the log what was proposed; how long that took.
