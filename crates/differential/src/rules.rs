@@ -20,6 +20,7 @@ pub(crate) type Slot = (usize, Vec<String>, Vec<String>);
 
 const RULES: &[Rule] = &[
     Rule { row: "resuming with a wrong password", explains: wrong_password },
+    Rule { row: "resuming a session twice, right after its connection was lost", explains: forgotten },
     Rule {
         row: "deleteContainer (20) from a client",
         explains: |step, slots| is_refused(step, slots, DELETE_CONTAINER),
@@ -77,6 +78,15 @@ fn wrong_password(step: &Step, slots: &[Slot]) -> bool {
         *slot != step.slot && apache.last().is_some_and(|line| line == "closed") && lives_on(ours)
     };
     *password != Password::Right && slots.iter().all(cut)
+}
+
+/// Apache's server no longer knows of the connection that it should end.
+fn forgotten(step: &Step, slots: &[Slot]) -> bool {
+    let Action::Resume { password: Password::Right, .. } = step.action else { return false };
+    let lives_on = |(slot, apache, ours): &Slot| {
+        *slot != step.slot && apache.as_slice() == ["nothing"] && ours.as_slice() == ["closed"]
+    };
+    slots.iter().all(lives_on)
 }
 
 /// Ours refuses an operation that is the server's own, and ends the connection.
@@ -172,6 +182,10 @@ mod tests {
         assert_eq!(explained(resume, &["closed"], &["ping xid -2 zxid 5 err 0", "closed"]), None);
         assert_eq!(explained(resume, &["ping xid -2 zxid 5 err 0"], &["closed"]), None);
         assert_eq!(explained("2 !resume s1 right 5", &["closed"], &["ping xid -2 zxid 5 err 0"]), None);
+        let right = "2 !resume s1 right 5";
+        assert!(explained(right, &["nothing"], &["closed"]).is_some());
+        assert_eq!(explained(right, &["closed"], &["nothing"]), None);
+        assert_eq!(explained("2 !resume s1 wrong 5", &["nothing"], &["closed"]), None);
         let create = "3 create \"/a\" null 1 31 \"world\" null 0";
         assert!(explained(create, &["create xid 1 zxid 5 err -5"], &["create xid 1 zxid 6 err -114"]).is_some());
         assert_eq!(explained(create, &["create xid 1 zxid 5 err -5"], &["create xid 1 zxid 6 err -8"]), None);

@@ -66,6 +66,8 @@ pub(crate) struct Checker {
     is_set_back: bool,
     /// The last txn that was applied when the node began with what it is at.
     applied_then: Zxid,
+    /// When that was.
+    decided: Instant,
     sessions: BTreeMap<SessionId, Facts>,
     /// Every session that a client was told of, ended ones and those of a history that was given up among them.
     told: BTreeSet<SessionId>,
@@ -116,6 +118,7 @@ impl Checker {
             aging: BTreeMap::new(),
             is_set_back: false,
             applied_then: Zxid::ZERO,
+            decided: Instant(0),
             sessions: BTreeMap::new(),
             told: BTreeSet::new(),
             revealed: Zxid::ZERO,
@@ -171,8 +174,9 @@ impl Checker {
                 let facts = Facts {
                     password: None,
                     timeout_ms: *timeout_ms,
-                    heard: now,
-                    counted: now,
+                    // Not when the server came to do what it had decided.
+                    heard: self.decided,
+                    counted: self.decided,
                     closing: false,
                     owner: None,
                 };
@@ -240,7 +244,8 @@ impl Checker {
     }
 
     /// The node is given something to decide on, with the tree as it is.
-    pub(crate) fn deciding(&mut self) {
+    pub(crate) fn deciding(&mut self, now: Instant) {
+        self.decided = now;
         self.applied_then = self.model.last();
     }
 

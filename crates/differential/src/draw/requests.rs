@@ -183,7 +183,7 @@ impl Draw {
 
     /// One create, alone or within a multi, where flags that do not fit spoil the whole.
     fn create(&mut self, op: OpCode, slot: usize, is_within: bool) -> (Vec<Field>, Effect) {
-        let odd = !is_within && self.chance.one_in(20);
+        let odd = !is_within && self.chance.one_in(15);
         let flags = if op == OpCode::CreateContainer {
             if odd { self.chance.pick(&[0, 2, 5, 6, 7, -1]) } else { 4 }
         } else if op == OpCode::CreateTtl {

@@ -117,7 +117,7 @@ impl Server {
             }
             Phase::Timeout { collected: true } => {
                 self.node.phase = Phase::Sweep;
-                around.checker.deciding();
+                around.checker.deciding(around.server_instant());
                 self.node.node.handle_timeout(around.server_now(), &self.tree);
             }
             Phase::Sweep => {
@@ -165,7 +165,7 @@ impl Server {
 
     fn input(&mut self, around: &mut Around, input: Input) {
         self.node.is_connecting = matches!(input, Input::Connect(_));
-        around.checker.deciding();
+        around.checker.deciding(around.server_instant());
         self.node.node.handle(around.server_now(), input, &self.tree);
     }
 
