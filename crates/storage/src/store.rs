@@ -272,8 +272,14 @@ impl Opening<'_> {
     fn check_empty(&self, logs: &[LogFile]) -> Result<bool, StorageError> {
         let (snap_dir, log_dir) = (self.dirs.snap.clone(), self.dirs.log.clone());
         if logs.iter().any(LogFile::is_evidence) {
-            let trusted = self.options.trust_empty;
-            return if trusted { Ok(false) } else { Err(StorageError::NoSnapshot { snap_dir, log_dir }) };
+            if self.options.trust_empty {
+                return Ok(false);
+            }
+            // One that is cut short is no reason to do without any.
+            return Err(match self.snapshots.candidates()?.into_iter().next() {
+                Some((_, newest)) => StorageError::NoSoundSnapshot { dir: snap_dir, newest, damage: Damage::Cut },
+                None => StorageError::NoSnapshot { snap_dir, log_dir },
+            });
         }
         if let Some((_, newest)) = self.snapshots.candidates()?.into_iter().find(|&(zxid, _)| zxid > Zxid::ZERO) {
             return Err(StorageError::NoSoundSnapshot { dir: snap_dir, newest, damage: Damage::Cut });
