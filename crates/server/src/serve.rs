@@ -14,9 +14,16 @@ pub fn serve(config: Config, ready: impl FnOnce(&Listening)) -> Result<Exit, Ser
         .build()
         .map_err(ServeError::system("start a runtime"))?;
     runtime.block_on(async {
-        let mut server = Server::start(config).await?;
-        // Before anybody is told: a signal that comes the moment after must find us listening for it.
+        // Before the port is open: whoever finds that it is may send a signal the moment after.
         let mut signals = Signals::new()?;
+        let mut server = tokio::select! {
+            biased;
+            started = Server::start(config) => started?,
+            number = signals.next() => {
+                info!("stopping on signal {number}, before clients could connect");
+                return Ok(Exit::Signal(number));
+            }
+        };
         ready(&Listening { addresses: server.addresses().to_vec() });
         let number = tokio::select! {
             number = signals.next() => number,
