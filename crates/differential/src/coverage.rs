@@ -8,7 +8,7 @@ use gk_proto::reply::HEADER_LEN;
 use gk_proto::{ErrorCode, answer::Answer};
 
 use crate::cells::{CELLS, SEEN_MIN};
-use crate::script::{Action, OPERATIONS, Step, operation_name};
+use crate::script::{Action, CREATE_SESSION, OPERATIONS, Step, operation_name};
 use crate::side::Told;
 use crate::view::error_of;
 
@@ -22,8 +22,6 @@ pub(crate) struct Coverage {
     pub(crate) events: u64,
     pub(crate) explained: BTreeMap<&'static str, u64>,
 }
-
-const CREATE_SESSION: i32 = -10;
 
 impl Coverage {
     /// Takes in what Apache's server told in a step.

@@ -98,24 +98,27 @@ impl Draw {
                 0..6 => Action::Cut,
                 6..12 => self.connect(),
                 12..15 => Action::Bytes(self.nonsense()),
-                // Who is refused for want of authentication is cut off: what is behind that is a matter of time.
-                15.. if self.options.enforces_auth && !self.is_known[slot] => {
-                    let request = match self.chance.below(20) {
-                        0..9 => self.request_of(OpCode::Auth, slot),
-                        9 => self.unknown(),
-                        _ => {
-                            let op = self.chance.pick(OPERATIONS).1;
-                            OpCode::from_code(op).map_or_else(|| Request::bare(op), |op| self.request_of(op, slot))
-                        }
-                    };
-                    self.effects.push(request.effect);
-                    Action::Send(vec![request.frame])
-                }
+                15.. if self.options.enforces_auth && !self.is_known[slot] => self.first(slot),
                 15..95 if !(self.options.enforces_quota && self.model.has_limits()) => self.pipeline(slot),
                 _ => self.single(slot),
             }
         };
         Step { slot, action }
+    }
+
+    /// Of a connection that has to authenticate first: that, or anything else, and then the end. It stands alone: what is
+    /// behind one that is refused is a matter of time.
+    fn first(&mut self, slot: usize) -> Action {
+        let request = match self.chance.below(20) {
+            0..9 => self.request_of(OpCode::Auth, slot),
+            9 => self.unknown(),
+            _ => {
+                let op = self.chance.pick(OPERATIONS).1;
+                OpCode::from_code(op).map_or_else(|| Request::bare(op), |op| self.request_of(op, slot))
+            }
+        };
+        self.effects.push(request.effect);
+        Action::Send(vec![request.frame])
     }
 
     fn single(&mut self, slot: usize) -> Action {

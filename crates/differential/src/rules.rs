@@ -6,7 +6,7 @@
 
 use gk_proto::op::OpCode;
 
-use crate::script::{Action, Field, Frame, Password, Step};
+use crate::script::{Action, CREATE_SESSION, DELETE_CONTAINER, Field, Frame, Password, Step};
 
 /// A row, and when it explains a difference.
 struct Rule {
@@ -34,9 +34,6 @@ const RULES: &[Rule] = &[
         explains: surrogates,
     },
 ];
-
-const DELETE_CONTAINER: i32 = 20;
-const CREATE_SESSION: i32 = -10;
 
 /// The row that explains all that differs in a step. Where one server uses up a zxid more, every ping shows it: that
 /// alone is no difference of its own.

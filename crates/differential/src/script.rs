@@ -134,6 +134,10 @@ impl Frame {
     }
 }
 
+/// What only servers ask of each other.
+pub(crate) const CREATE_SESSION: i32 = -10;
+pub(crate) const DELETE_CONTAINER: i32 = 20;
+
 /// Names of operations in scripts and tables.
 pub(crate) const OPERATIONS: &[(&str, i32)] = &[
     ("create", 1),
@@ -141,14 +145,14 @@ pub(crate) const OPERATIONS: &[(&str, i32)] = &[
     ("createContainer", 19),
     ("createTTL", 21),
     ("delete", 2),
-    ("deleteContainer", 20),
+    ("deleteContainer", DELETE_CONTAINER),
     ("setData", 5),
     ("setACL", 7),
     ("check", 13),
     ("multi", 14),
     ("sync", 9),
     ("reconfig", 16),
-    ("createSession", -10),
+    ("createSession", CREATE_SESSION),
     ("closeSession", -11),
     ("exists", 3),
     ("getData", 4),

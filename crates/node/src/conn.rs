@@ -478,21 +478,15 @@ impl Conn {
             Delivery::Reply { xid, zxid, result } => {
                 self.events_upto(zxid, out);
                 reply::encode_write(xid, zxid.wire(), &result, out);
-                self.answered_by_node(now, xid, zxid, out);
+                self.answered_by_node(now, (1, xid), zxid, out);
             }
-            Delivery::Answers { xid: last, count, zxid, frames, over_watched } => {
+            Delivery::Answers { xid, count, zxid, frames, over_watched } => {
                 self.events_upto(zxid, out);
                 out.extend_from_slice(&frames);
                 if over_watched {
                     return self.close_for(Complaint::OverWatched);
                 }
-                for left in (0..count).rev() {
-                    let asked = match self.held.front() {
-                        Some(Held::AtNode { xid, .. }) if left > 0 => *xid,
-                        _ => last,
-                    };
-                    self.answered_by_node(now, asked, zxid, out);
-                }
+                self.answered_by_node(now, (count, xid), zxid, out);
             }
             Delivery::Connected { session, password, timeout_ms } => {
                 self.phase = Phase::Open;
@@ -521,16 +515,20 @@ impl Conn {
         self.stats.sent += self.later.release(upto, out);
     }
 
-    /// The answer of the node to the first of what is there has been written. What waited for it goes on once all is
-    /// delivered: the tree may be ahead of the events that are still to come.
-    fn answered_by_node(&mut self, now: Instant, xid: Xid, zxid: Zxid, out: &mut Vec<u8>) {
-        let Some(Held::AtNode { xid: asked, op, since, expected }) = self.held.pop_front() else {
-            panic!("{:?}: an answer to {xid:?} while nothing is at the node", self.id);
-        };
-        assert_eq!(asked, xid, "{:?}: answers come in the order of the requests", self.id);
-        self.expected -= expected;
-        self.stats.sent += 1;
-        self.stats.answered(op.code(), xid, zxid, since, now);
+    /// The answers of the node to the first `count` of what is there, the last of them `xid`, have been written. What waited
+    /// for them goes on once all is delivered: the tree may be ahead of the events that are still to come.
+    fn answered_by_node(&mut self, now: Instant, (count, xid): (usize, Xid), zxid: Zxid, out: &mut Vec<u8>) {
+        let mut last = None;
+        for _ in 0..count {
+            let Some(Held::AtNode { xid: asked, op, since, expected }) = self.held.pop_front() else {
+                panic!("{:?}: an answer to {xid:?} while nothing is at the node", self.id);
+            };
+            self.expected -= expected;
+            self.stats.sent += 1;
+            self.stats.answered(op.code(), asked, zxid, since, now);
+            last = Some(asked);
+        }
+        assert_eq!(last, Some(xid), "{:?}: answers come in the order of the requests", self.id);
         if !self.is_at_node() {
             self.events_upto(LAST, out);
         }

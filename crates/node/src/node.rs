@@ -153,7 +153,7 @@ impl Node {
                 self.zab.handle(gk_zab::Input::Durable { upto });
                 self.drain_zab();
             }
-            Input::Applied { upto, outcomes, answers } => self.applied(now, upto, (outcomes, answers), tree),
+            Input::Applied { upto, outcomes, answers } => self.applied(now, upto, outcomes, answers, tree),
             Input::DiskFull(full) => self.disk_full = full,
         }
     }
@@ -529,9 +529,9 @@ impl Node {
         }
     }
 
-    fn applied(&mut self, now: Now, upto: Zxid, results: (Vec<Outcome>, Vec<Option<Delivery>>), tree: &Tree) {
+    fn applied(&mut self, now: Now, upto: Zxid, outcomes: Vec<Outcome>, answers: Vec<Option<Delivery>>, tree: &Tree) {
         assert!(upto >= self.applied && upto <= self.zab.committed(), "applied {upto:?} after {:?}", self.applied);
-        let (mut outcomes, mut answers) = (results.0.into_iter(), results.1.into_iter());
+        let (mut outcomes, mut answers) = (outcomes.into_iter(), answers.into_iter());
         while let Some(waiting) = self.waiting.pop_front_if(|waiting| waiting.zxid <= upto) {
             if let Answer::Reads(conn) = waiting.answer {
                 let Some(answer) = answers.next() else {

@@ -1,7 +1,8 @@
 //! The thread that owns the node: feeds it batches and carries out what it wants done.
 //!
-//! Writing to the shared tree happens here alone. Under the write guard txns are applied and the watches they fire are
-//! put into outboxes; everything else (replies, wake-ups, freeing) happens outside.
+//! Writing to the shared tree happens here alone. Under the write guard txns are applied, the watches they fire are put into
+//! outboxes, and the reads that stand between them are answered; everything else (replies, wake-ups, freeing) happens
+//! outside.
 
 use std::cell::RefCell;
 use std::ops::ControlFlow;
@@ -13,7 +14,7 @@ use bytes::Bytes;
 use gk_node::conn::World;
 use gk_node::{Delivery, Effect, Input, Node, OverQuota, Request, Step};
 use gk_proto::acl::perm;
-use gk_proto::{ConnId, Instant, Millis, SessionId, Zxid};
+use gk_proto::{ConnId, Instant, SessionId, Zxid};
 use gk_tree::{Change, ChangeSink, DeadOwner, Tree, Watches};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
@@ -23,14 +24,13 @@ use crate::inbox::Event;
 use crate::link::Link;
 use crate::log_lane::LogLane;
 use crate::shared::Shared;
+use crate::throttle::Remarks;
 
 /// Nodes of a dead owner removed under one write guard, and the pause between two such pieces if nothing else comes.
 const SWEEP_PIECE: usize = 200;
 const SWEEP_PAUSE: Duration = Duration::from_micros(200);
 /// Txns that are handed to the log before all that has arrived is done.
 const HANDED_OVER_AT: usize = 400;
-/// Least time between two lines about exceeded quotas.
-const QUOTA_WARNING_PAUSE: Millis = Millis(1000);
 /// Views that were given up in a row after which writes are slowed until one completes.
 const VIEWS_ABANDONED_MAX: u32 = 2;
 
@@ -46,7 +46,7 @@ pub(crate) struct Driver {
     to_wake: Vec<ToWake>,
     touches_since: Instant,
     views_abandoned: u32,
-    quota_warned: Option<Instant>,
+    quota_remarks: Remarks,
     /// Sessions that are being expired on demand, and who is told once they are gone.
     expiring: Vec<(SessionId, oneshot::Sender<bool>)>,
 }
@@ -64,7 +64,7 @@ impl Driver {
             to_wake,
             touches_since,
             views_abandoned: 0,
-            quota_warned: None,
+            quota_remarks: Remarks::new(1),
             expiring: Vec::new(),
         }
     }
@@ -203,13 +203,7 @@ impl Driver {
         let shared = self.shared.clone();
         let to_wake = &mut self.to_wake;
         let (mut outcomes, mut answers) = (Vec::with_capacity(steps.len()), Vec::new());
-        if steps.iter().all(|step| matches!(step, Step::Reads(_))) {
-            let read = |step: &Step| match step {
-                Step::Reads(requests) => answer(&shared, requests, &shared.world()),
-                Step::Txn(_) => unreachable!("reads only"),
-            };
-            answers.extend(steps.iter().map(read));
-        } else {
+        if steps.iter().any(|step| matches!(step, Step::Txn(_))) {
             shared.tree.write(|tree| {
                 let mut watches = shared.watches.lock();
                 for step in steps {
@@ -230,17 +224,23 @@ impl Driver {
                     }
                 }
             });
+        } else {
+            // Others may read meanwhile.
+            let world = shared.world();
+            for step in steps {
+                if let Step::Reads(requests) = step {
+                    answers.push(answer(&shared, requests, &world));
+                }
+            }
         }
         self.follow_ups.push(Input::Applied { upto, outcomes, answers });
     }
 
     /// One line a second at most: a client over its limit may write thousands of times.
     fn over_quota(&mut self, over: &OverQuota) {
-        let now = self.shared.clock.instant();
-        if self.quota_warned.is_some_and(|last| now.since(last) < QUOTA_WARNING_PAUSE) {
+        if self.quota_remarks.allow(self.shared.clock.instant()).is_none() {
             return;
         }
-        self.quota_warned = Some(now);
         warn!("Quota exceeded: {} has {} {}, limit {}", over.path, over.wanted, over.what, over.limit);
     }
 

@@ -258,8 +258,12 @@ impl Task {
                 Effect::Request(request) => wanted.requests.push(request),
                 Effect::Connect(connect) => self.connect(connect),
                 Effect::Authenticated(ids) => {
-                    farewell::authenticated(&self.link, &ids);
-                    *self.link.ids.lock() = ids;
+                    let mut known = self.link.ids.lock();
+                    // A client may say who it is over and over: it earns nothing by it, and no line either.
+                    if *known != ids {
+                        farewell::authenticated(&self.link, &ids);
+                    }
+                    *known = ids;
                 }
                 Effect::Close => self.closing = true,
                 Effect::Word { word, argument } => {

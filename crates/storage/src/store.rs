@@ -271,18 +271,17 @@ impl Opening<'_> {
     /// Whether a directory without a loadable snapshot is a new one; an error if it should have had one.
     fn check_empty(&self, logs: &[LogFile]) -> Result<bool, StorageError> {
         let (snap_dir, log_dir) = (self.dirs.snap.clone(), self.dirs.log.clone());
-        if logs.iter().any(LogFile::is_evidence) {
-            if self.options.trust_empty {
-                return Ok(false);
-            }
-            // One that is cut short is no reason to do without any.
-            return Err(match self.snapshots.candidates()?.into_iter().next() {
-                Some((_, newest)) => StorageError::NoSoundSnapshot { dir: snap_dir, newest, damage: Damage::Cut },
-                None => StorageError::NoSnapshot { snap_dir, log_dir },
-            });
+        let is_evidence = logs.iter().any(LogFile::is_evidence);
+        if is_evidence && self.options.trust_empty {
+            return Ok(false);
         }
-        if let Some((_, newest)) = self.snapshots.candidates()?.into_iter().find(|&(zxid, _)| zxid > Zxid::ZERO) {
+        // One that is cut short is no reason to do without any. The very first may be: nothing was there before it.
+        let newest = self.snapshots.candidates()?.into_iter().next();
+        if let Some((_, newest)) = newest.filter(|(zxid, _)| is_evidence || *zxid > Zxid::ZERO) {
             return Err(StorageError::NoSoundSnapshot { dir: snap_dir, newest, damage: Damage::Cut });
+        }
+        if is_evidence {
+            return Err(StorageError::NoSnapshot { snap_dir, log_dir });
         }
         if !self.options.db_autocreate && !self.dirs.marker_exists(self.disk)? {
             return Err(StorageError::EmptyUntrusted { dir: snap_dir, marker: self.dirs.marker.clone() });

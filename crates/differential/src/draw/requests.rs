@@ -6,7 +6,7 @@ use super::acls::USERS;
 use super::{Draw, Request};
 use crate::model::Effect;
 use crate::options::SUPER;
-use crate::script::{Field, Frame};
+use crate::script::{CREATE_SESSION, DELETE_CONTAINER, Field, Frame};
 
 /// Operations by how often they are drawn. These change the tree or look at it, and end no connection.
 const PLAIN: &[(usize, OpCode)] = &[
@@ -81,11 +81,12 @@ impl Draw {
         match self.chance.weighted(SPECIAL) {
             Special::Plain(op) => self.request_of(op, slot),
             // Of a node that is not there: Apache's server would delete it.
-            Special::DeleteContainer => {
-                Request { frame: Frame { op: 20, fields: vec![Field::text("/never")] }, effect: Effect::None }
-            }
+            Special::DeleteContainer => Request {
+                frame: Frame { op: DELETE_CONTAINER, fields: vec![Field::text("/never")] },
+                effect: Effect::None,
+            },
             Special::CreateSession => {
-                Request { frame: Frame { op: -10, fields: vec![Field::Int(60_000)] }, effect: Effect::None }
+                Request { frame: Frame { op: CREATE_SESSION, fields: vec![Field::Int(60_000)] }, effect: Effect::None }
             }
             Special::Unknown => self.unknown(),
             Special::Quota => self.quota(),
